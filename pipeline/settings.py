@@ -1,0 +1,90 @@
+"""Where data lies and which rig records: typed, printable, read from `<root>/rig.toml` and the environment.
+
+A data root without a `rig.toml` records the simulated rig, and everything derived from that says so.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.cfg_text import RadarConfig, parse_cfg, read_cfg, write_cfg
+from pipeline.errors import PipelineError
+from pipeline.waveform import PRESETS
+
+DEFAULT_ROOT = Path("data")
+
+
+class SimulatorSettings(BaseModel):
+    """The simulated rig: its scene's seed, how fast its clock runs, and a seeded plan of faults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = 0
+    speed: float = Field(1.0, gt=0, description="simulated seconds a second")
+    faults: dict[str, Any] = Field(default_factory=dict, description="fields of capture.simulator.faults.FaultPlan")
+
+
+class RigSettings(BaseModel):
+    """The rig of a data root: addresses, ports, waveform, default length of a session."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["simulated", "hardware"] = "simulated"
+    waveform: str = Field("light", description="a waveform preset, or a .cfg file (relative to the data root)")
+    seconds: float = Field(10.0, gt=0, le=86_400, description="length of a session when none is asked for")
+    room: str | None = None
+    card_ip: str = "192.168.33.180"
+    host_ip: str = Field("192.168.33.30", description="this machine's address on the card's network")
+    config_port: int = Field(4096, ge=0, le=65535)
+    data_port: int = Field(4098, ge=0, le=65535)
+    packet_delay_us: int = Field(25, ge=5, le=500)
+    radar_port: str = Field("auto", description="serial device of the radar's command line, or auto")
+    radar_baud: int | None = Field(None, description="None: 115200, then 921600")
+    first_packet_timeout_s: float = Field(10.0, gt=0)
+    silence_timeout_s: float = Field(5.0, gt=0, description="a stream silent for so long has ended")
+    reserve_bytes: int = Field(2_000_000_000, ge=0, description="disk space a recording never touches")
+    simulator: SimulatorSettings = Field(default_factory=SimulatorSettings)
+
+    @property
+    def simulated(self) -> bool:
+        return self.kind == "simulated"
+
+
+def data_root(explicit: Path | None = None) -> Path:
+    """The data root: `explicit`, else `MAEPOSE_ROOT`, else `./data`; made absolute, not created."""
+    return (explicit or Path(os.environ.get("MAEPOSE_ROOT") or DEFAULT_ROOT)).expanduser().absolute()
+
+
+def read_rig(root: Path) -> RigSettings:
+    """`<root>/rig.toml`, or the simulated rig where there is none; PipelineError names the file and the bad value."""
+    path = root / "rig.toml"
+    if not path.exists():
+        return RigSettings()
+    try:
+        return RigSettings.model_validate(tomllib.loads(path.read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise PipelineError(f"{path} is not TOML: {error}.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PipelineError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PipelineError(f"{path} cannot be read: {error}.") from error
+
+
+def waveform_config(root: Path, name: str) -> RadarConfig:
+    """The radar configuration a rig or a request names: a preset, or a `.cfg` file inside the data root.
+
+    Raises PipelineError for a name that is neither, and for a path that leaves the data root.
+    """
+    if name in PRESETS:
+        return parse_cfg(write_cfg(PRESETS[name]), name)
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise PipelineError(f"Waveform {name!r} lies outside the data root {root}; copy the .cfg into it.")
+    if not path.is_file():
+        presets = ", ".join(sorted(PRESETS))
+        raise PipelineError(f"There is no waveform {name!r}: name a preset ({presets}) or a .cfg file in {root}.")
+    return read_cfg(path)

@@ -1,0 +1,37 @@
+"""Fixtures for every test, and the switch that checks jaxtyping shapes while tests run."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+from jaxtyping import install_import_hook
+
+PACKAGES = ("pipeline", "capture", "processing", "models")
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def _hooked_modules() -> list[str]:
+    """Every module of the packages but the numba kernels, which a Python wrapper would stop from compiling."""
+    modules = []
+    for package in PACKAGES:
+        for path in sorted((PROJECT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(PROJECT).with_suffix("").parts)
+            if not name.endswith(("_kernels", "__init__", "__main__")):
+                modules.append(name)
+    return modules
+
+
+install_import_hook(_hooked_modules(), "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real recordings and configurations kept beside the project; a test that needs them skips where they are absent."""
+    path = PROJECT.parent / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip(f"REAL DATA ABSENT: {path} is not there, so this check on real recordings did not run")
+    return path
