@@ -2,7 +2,7 @@
 
 The recorder is a process of its own (`python -m capture.recorder`), so a session outlives whatever started it. Its folder,
 `<root>/sessions/<id>/`, holds `request.json`, `progress.json` (replaced whole, several times a second), `recorder.log`,
-`lock` (held by the living recorder) and, once somebody asks for it, `stop`.
+`lock` (held by the living recorder), `pid` and, once somebody asks for it, `stop`.
 """
 
 import fcntl
@@ -110,7 +110,9 @@ class RecorderHandle:
             progress = RecorderProgress(recording_id=self.recording_id)
         if progress.ended or alive:
             return progress
-        message = f"The recorder of {self.recording_id} died; run `maepose recover {self.recording_id}` to keep what it had."
+        message = (
+            f"The recorder of {self.recording_id} died; run `maepose recover {self.recording_id}` to keep what it had."
+        )
         return progress.model_copy(update={"state": "failed", "message": message})
 
     def request_stop(self) -> None:
@@ -122,7 +124,9 @@ class RecorderHandle:
         begin = time.monotonic()
         while not (progress := self.progress()).ended:
             if timeout_s is not None and time.monotonic() - begin > timeout_s:
-                raise PipelineError(f"The recorder of {self.recording_id} has not ended after {timeout_s:g} s; it goes on.")
+                raise PipelineError(
+                    f"The recorder of {self.recording_id} has not ended after {timeout_s:g} s; it goes on."
+                )
             time.sleep(0.1)
         return progress
 

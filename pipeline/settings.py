@@ -24,6 +24,7 @@ class SimulatorSettings(BaseModel):
 
     seed: int = 0
     speed: float = Field(1.0, gt=0, description="simulated seconds a second")
+    firmware: Literal["mmwDemo", "studio-cli"] = Field("studio-cli", description="the radar image it answers as")
     faults: dict[str, Any] = Field(default_factory=dict, description="fields of capture.simulator.faults.FaultPlan")
 
 

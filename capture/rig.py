@@ -1,0 +1,210 @@
+"""The rig as the recorder sees it: where its wires end, that nobody else holds it, and the order in which it is armed."""
+
+import contextlib
+import fcntl
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from capture.awr1843 import RadarClient, find_radar_port
+from capture.dca1000 import CardClient
+from pipeline.cfg_text import RadarConfig
+from pipeline.constraints import Check, check_config
+from pipeline.errors import PipelineError
+from pipeline.settings import RigSettings, waveform_config
+
+
+@dataclass(frozen=True)
+class RigWires:
+    """Where the rig answers. Port 0 lets the system choose the host's end; a real rig's are fixed."""
+
+    card_ip: str
+    config_port: int
+    host_ip: str
+    host_config_port: int
+    data_port: int
+    radar_port: str
+    radar_baud: int | None
+    speed: float = 1.0
+
+
+@contextlib.contextmanager
+def rig_wires(settings: RigSettings) -> Iterator[RigWires]:
+    """The configured rig's wires; a simulated one is started for as long as the context lasts."""
+    if not settings.simulated:
+        port = find_radar_port() if settings.radar_port == "auto" else settings.radar_port
+        yield RigWires(
+            card_ip=settings.card_ip,
+            config_port=settings.config_port,
+            host_ip=settings.host_ip,
+            host_config_port=settings.config_port,
+            data_port=settings.data_port,
+            radar_port=port,
+            radar_baud=settings.radar_baud,
+        )
+        return
+    data_port = _free_udp_port("127.0.0.1")
+    command = [
+        *(sys.executable, "-m", "capture.simulator.rig", "--json"),
+        *(
+            "--data-port",
+            str(data_port),
+            "--seed",
+            str(settings.simulator.seed),
+            "--speed",
+            str(settings.simulator.speed),
+        ),
+        *("--firmware", settings.simulator.firmware, "--faults", json.dumps(settings.simulator.faults)),
+    ]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            _, words = process.communicate()
+            raise PipelineError(
+                f"The simulated rig did not start: {(words.strip().splitlines() or ['it said nothing'])[-1]}"
+            )
+        wires = json.loads(line)
+        yield RigWires(
+            card_ip=wires["card_ip"],
+            config_port=wires["config_port"],
+            host_ip="127.0.0.1",
+            host_config_port=0,
+            data_port=data_port,
+            radar_port=wires["radar_port"],
+            radar_baud=None,
+            speed=settings.simulator.speed,
+        )
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@contextlib.contextmanager
+def rig_lock(root: Path, settings: RigSettings) -> Iterator[None]:
+    """Hold the rig: a real one for the whole machine, the simulated one for its data root. PipelineError when it is taken."""
+    machine_wide = Path(tempfile.gettempdir()) / f"maepose-rig-{settings.card_ip}.lock"
+    path = root / ".rig.lock" if settings.simulated else machine_wide
+    with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(path.open("a+"))
+        except OSError as error:
+            raise PipelineError(f"The rig's lock {path} cannot be opened: {error.strerror}.") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PipelineError(
+                "Another capture is using this rig; wait for it to end or stop it (`maepose list` shows what is recording)."
+            ) from None
+        yield
+
+
+def _free_udp_port(host_ip: str) -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((host_ip, 0))
+        return int(probe.getsockname()[1])
+
+
+def disk_check(root: Path, settings: RigSettings, config: RadarConfig, seconds: float) -> Check:
+    """Whether the data root's disk takes `seconds` of samples and keeps the rig's reserve."""
+    needed = int(config.waveform.data_rate_bps / 8 * seconds * 1.03)  # packet records are 2 % of the samples
+    folder = next(path for path in (root, *root.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    return Check(
+        "disk",
+        free >= needed + settings.reserve_bytes,
+        f"{seconds:g} s need {needed / 1e9:.2f} GB and {settings.reserve_bytes / 1e9:.2f} GB are kept in reserve, "
+        f"{free / 1e9:.2f} GB are free",
+        str(root),
+    )
+
+
+def examine(root: Path, settings: RigSettings) -> list[Check]:
+    """What `maepose doctor` prints: every part of the rig asked in turn, nothing recorded, nothing raised.
+
+    Data root, waveform rules, disk, then the card (alive, version) and the radar (port, firmware).
+    """
+    checks: list[Check] = []
+
+    def attempt(name: str, where: str) -> contextlib.AbstractContextManager[None]:
+        @contextlib.contextmanager
+        def guard() -> Iterator[None]:
+            try:
+                yield
+            except PipelineError as error:
+                checks.append(Check(name, False, str(error), where))
+
+        return guard()
+
+    checks.append(Check("rig", True, f"{settings.kind}, waveform {settings.waveform}", str(root / "rig.toml")))
+    config = None
+    with attempt("waveform", settings.waveform):
+        config = waveform_config(root, settings.waveform)
+        checks.append(disk_check(root, settings, config, settings.seconds))
+    firmware = "unknown"
+    with attempt("rig", settings.kind), rig_lock(root, settings), rig_wires(settings) as wires:
+        with attempt("card", wires.card_ip), _card(wires) as card:
+            card.system_connect()
+            checks.append(Check("card", True, f"answers, FPGA version {card.read_version()}", wires.card_ip))
+        with attempt("radar", wires.radar_port), RadarClient(wires.radar_port, wires.radar_baud) as radar:
+            firmware = radar.firmware.kind
+            checks.append(Check("radar", True, f"answers, firmware {radar.firmware}", wires.radar_port))
+    if config is not None:
+        rules = check_config(config, firmware=firmware, packet_delay_us=settings.packet_delay_us)
+        checks += [rule for rule in rules if rule.passed is not None]
+    return checks
+
+
+def _card(wires: RigWires) -> CardClient:
+    return CardClient(wires.card_ip, wires.host_ip, wires.config_port, host_port=wires.host_config_port)
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A connected rig."""
+
+    wires: RigWires
+    card: CardClient
+    radar: RadarClient
+    description: dict[str, object]
+
+
+@contextlib.contextmanager
+def open_rig(settings: RigSettings, wires: RigWires) -> Iterator[Rig]:
+    """Connect to card and radar and ask both who they are; PipelineError says which does not answer and what to check."""
+    with _card(wires) as card, RadarClient(wires.radar_port, wires.radar_baud) as radar:
+        card.system_connect()
+        description: dict[str, object] = {
+            "kind": settings.kind,
+            "card": {"address": wires.card_ip, "fpga_version": str(card.read_version())},
+            "radar": {"port": wires.radar_port, "firmware": str(radar.firmware)},
+            "settings": settings.model_dump(mode="json"),
+        }
+        yield Rig(wires, card, radar, description)
+
+
+def arm(rig: Rig, config_text: str, packet_delay_us: int, listen: Callable[[], None]) -> None:
+    """Everything up to, and without, the radar's start: after this the card waits for samples.
+
+    Order found to work: record stop, reset radar, configure radar, configure card, `listen` (which forgets what an earlier
+    recording left in the data socket and receives from then on), record start.
+    """
+    with contextlib.suppress(PipelineError):
+        rig.card.record_stop()  # fails when nothing was recording, which is the usual case
+    rig.card.reset_radar()
+    rig.radar.wait_ready()
+    rig.radar.send_config(config_text)
+    rig.card.configure_fpga()
+    rig.card.configure_packets(delay_us=packet_delay_us)
+    listen()
+    rig.card.record_start()
