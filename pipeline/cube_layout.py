@@ -4,17 +4,22 @@
     valid, missing_bytes, time, monotonic_ns (frame)   loop_valid (frame, loop)
     frame, range [m], azimuth [degrees], doppler [Hz], velocity (doppler) [m/s]
 
-Attributes follow the CF conventions, so that xarray names the axes and decodes stored codes to dB.
+Attributes follow the CF conventions, so that xarray names the axes and decodes uint8 `rad` to dB.
+Maps are linear power, so that they may be summed; `pipeline.cube.Cube.decibels` gives either as dB.
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
 
+from pipeline.antennas import azimuth_row
 from pipeline.cube_config import CubeConfig
 from pipeline.cube_shards import ChunkCodec
+from pipeline.provenance import versions
+from pipeline.recording import Recording
 from pipeline.waveform import Waveform
 
 SCHEMA_VERSION = 1
@@ -130,7 +135,12 @@ def small_arrays(axes: CubeAxes, table: FrameTable, waveform: Waveform) -> tuple
     unknown = "" if table.loss_known else "; unknown here, the origin kept no packets"
     doppler_hz = axes.velocity_mps * 2 / waveform.wavelength_m
     rows: list[tuple[str, tuple[str, ...], np.ndarray, dict[str, Any]]] = [
-        ("frame", ("frame",), np.arange(len(table.time_s), dtype=np.int64), {"long_name": "radar frame since the start"}),
+        (
+            "frame",
+            ("frame",),
+            np.arange(len(table.time_s), dtype=np.int64),
+            {"long_name": "radar frame since the start"},
+        ),
         (
             "time",
             ("frame",),
@@ -167,7 +177,12 @@ def small_arrays(axes: CubeAxes, table: FrameTable, waveform: Waveform) -> tuple
             axes.velocity_mps,
             {"long_name": "radial velocity", "units": "m/s", "axis_direction": DIRECTIONS["doppler"]},
         ),
-        ("valid", ("frame",), table.valid, {"long_name": f"no byte of the frame was lost{unknown}", "coordinates": "time"}),
+        (
+            "valid",
+            ("frame",),
+            table.valid,
+            {"long_name": f"no byte of the frame was lost{unknown}", "coordinates": "time"},
+        ),
         (
             "missing_bytes",
             ("frame",),
@@ -184,8 +199,63 @@ def small_arrays(axes: CubeAxes, table: FrameTable, waveform: Waveform) -> tuple
     return tuple(SmallArray(*row) for row in rows)
 
 
+def frame_table(recording: Recording) -> FrameTable:
+    """Times and losses of a recording's whole frames. Where packets carry no time, frames are a nominal period apart."""
+    frames, waveform = recording.frame_count, recording.waveform
+    missing_bytes, monotonic_ns = recording.frame_missing_bytes(), recording.frame_time_ns()
+    loop_valid = np.ones((frames, waveform.loops), bool)
+    for frame in np.flatnonzero(missing_bytes):
+        loop_valid[frame] = recording.loop_valid(int(frame))
+    timed = bool(frames) and bool((monotonic_ns > 0).all())
+    return FrameTable(
+        time_s=(monotonic_ns - monotonic_ns[0]) / 1e9 if timed else np.arange(frames) * waveform.frame_period_s,
+        monotonic_ns=monotonic_ns,
+        missing_bytes=missing_bytes,
+        loop_valid=loop_valid,
+        loss_known=recording.packets is not None,
+        time_source="arrival of each frame's first byte" if timed else "frame number times the configured period",
+    )
+
+
+def store_attributes(recording: Recording, config: CubeConfig, key: str, algorithm_version: str) -> dict[str, Any]:
+    """Group attributes: everything needed to know what the numbers are without the recording at hand."""
+    waveform, manifest = recording.waveform, recording.manifest
+    row = azimuth_row(waveform)
+    cfg = recording.folder / "radar.cfg"
+    simulated = "SIMULATED " if manifest.simulated else ""
+    return {
+        "Conventions": "CF-1.11",
+        "title": f"{simulated}FMCW radar cube of recording {recording.id}",
+        "source": "simulated radar" if manifest.simulated else f"radar recording ({manifest.origin})",
+        "simulated": manifest.simulated,
+        "recording": recording.id,
+        "axis_directions": DIRECTIONS,
+        "waveform": waveform.model_dump(mode="json"),
+        "radar_cfg": cfg.read_text(errors="replace") if cfg.is_file() else None,
+        "antenna_layout": {
+            "tx_order": waveform.tx_order,
+            "rx_channels": waveform.rx_channels,
+            "azimuth_row_elements": row.elements,
+            "azimuth_row_tx_slots": row.slots,
+            "azimuth_row_columns_half_wavelengths": row.columns,
+            "element_index": "tx_slot * receivers + receiver, both in the order above",
+        },
+        "calibration": None,
+        "loss_known": recording.packets is not None,
+        "provenance": {
+            "key": key,
+            "raw_digest": recording.raw_digest,
+            "config": config.model_dump(mode="json"),
+            "algorithm_version": algorithm_version,
+            "schema_version": SCHEMA_VERSION,
+            "versions": versions(),
+            "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    }
+
+
 def _values(name: Product, config: CubeConfig) -> dict[str, Any]:
-    """What a stored number means. Stored uint8 0 is the floor, not a missing value: there is no `_FillValue`."""
+    """What a stored number means. A stored uint8 0 is the floor, not a missing value: there is no `_FillValue`."""
     titles = {
         "rad": "power per range, azimuth and Doppler bin",
         "rd": "power summed over azimuth",
@@ -193,21 +263,24 @@ def _values(name: Product, config: CubeConfig) -> dict[str, Any]:
     }
     if name != "rad" and config.frame_minmax:
         return {"long_name": f"log {titles[name]}, each frame scaled to [0, 1] by its own extremes", "units": "1"}
-    if name == "rad" and config.dtype == "complex64":
-        return {"long_name": "complex amplitude per range, azimuth and Doppler bin", "units": "1"}
     meaning: dict[str, Any] = {
         "long_name": titles[name],
-        "units": "dB",
-        "reference": "a full-scale int16 tone that fills one bin",
+        "units": "1",
+        "reference": "full-scale int16 tone in one bin = 1",
     }
-    if name == "rad" and config.dtype == "uint8":
-        top_db = config.db_floor + 255 * config.db_step
-        meaning |= {
-            "scale_factor": config.db_step,
-            "add_offset": config.db_floor,
-            "comment": f"0 means {config.db_floor:g} dB or less, 255 means {top_db:g} dB or more",
-        }
-    return meaning
+    if name != "rad" or config.dtype == "float32":
+        return meaning
+    if config.dtype == "complex64":
+        return meaning | {"long_name": "complex amplitude per range, azimuth and Doppler bin"}
+    meaning |= {"units": "dB", "reference": "full-scale int16 tone in one bin = 0 dB"}
+    if config.dtype == "float16":
+        return meaning | {"comment": f"{config.db_floor:g} dB means that or less"}
+    top_db = config.db_floor + 255 * config.db_step
+    return meaning | {
+        "scale_factor": config.db_step,
+        "add_offset": config.db_floor,
+        "comment": f"stored 0 means {config.db_floor:g} dB or less, 255 means {top_db:g} dB or more",
+    }
 
 
 def _ascends(values: Float64[np.ndarray, " bin"]) -> bool:
