@@ -10,7 +10,6 @@ column, so that a plain FFT over ascending columns puts it at positive azimuth. 
 
 from dataclasses import dataclass
 
-from pipeline.errors import PipelineError
 from pipeline.waveform import Waveform
 
 TX_COLUMN = {1: 0, 2: 2, 3: 4}
@@ -36,7 +35,10 @@ class AzimuthRow:
 
 
 def azimuth_row(waveform: Waveform) -> AzimuthRow:
-    """The longest horizontal row of `waveform`'s virtual array; of two equally long ones the lower."""
+    """The longest horizontal row of `waveform`'s virtual array; of two equally long ones the lower.
+
+    A single antenna is a row of one: its cube shows the same power in every azimuth bin.
+    """
     rows: dict[int, dict[int, tuple[int, int]]] = {}
     for slot, tx in enumerate(waveform.tx_order):
         for index, rx in enumerate(waveform.rx_channels):
@@ -44,11 +46,6 @@ def azimuth_row(waveform: Waveform) -> AzimuthRow:
             rows.setdefault(TX_ROW[tx], {}).setdefault(TX_COLUMN[tx] + rx - 1, (element, slot))
     row = max(sorted(rows), key=lambda number: (len(rows[number]), -number))
     found = sorted((column, element, slot) for column, (element, slot) in rows[row].items())
-    if len(found) < 2:
-        raise PipelineError(
-            f"{waveform.name}: transmitters {waveform.tx_order} and receivers {waveform.rx_channels} give no two antennas in "
-            "one horizontal row, so there is no azimuth; enable at least two receivers in channelCfg."
-        )
     first = found[0][0]
     return AzimuthRow(
         elements=tuple(element for _, element, _ in found),

@@ -34,7 +34,7 @@ class CubeConfig(BaseModel):
     range_crop: tuple[int, int] | None = Field(None, description="keep range bins [start, stop)")
     doppler_crop: tuple[int, int] | None = Field(None, description="keep Doppler bins [start, stop) after fftshift")
     dtype: Literal["uint8", "float16", "float32", "complex64"] = Field("uint8", description="stored type of rad")
-    db_floor: float = Field(-140.0, description="dBFS stored as 0 when dtype is uint8 or float16")
+    db_floor: float = Field(-140.0, description="lowest dBFS that uint8 (as 0) and float16 store")
     db_step: float = Field(0.5, gt=0, description="dB a step when dtype is uint8")
     flip_range: bool = Field(False, description="store far range first, as the authors' published code does")
     frame_minmax: bool = Field(False, description="scale every map to [0, 1] by its own minimum and maximum")

@@ -147,6 +147,7 @@ def test_written_numbers_have_no_exponent_and_every_digit():
         ((1, 2), (1, 2, 3, 4), (0, 1, 2, 3), (0, 1, 2, 3)),
         ((1, 3), (1, 2, 4), (0, 1, 2, 3, 4, 5), (0, 1, 3, 4, 5, 7)),  # RX3 is off: its columns stay empty
         ((1, 3), (3,), (0, 1), (0, 4)),
+        ((2,), (4,), (0,), (0,)),
     ],
 )
 def test_azimuth_row(tx_order, rx_channels, elements, columns):
