@@ -2,10 +2,10 @@
 
 from pipeline.skeleton import COCO_INDEX, JOINTS, LIMBS, MIRROR_PAIRS
 
-COCO = (
-    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
-    "left_hip right_hip left_knee right_knee left_ankle right_ankle"
-).split()
+FACE = ["nose", "left_eye", "right_eye", "left_ear", "right_ear"]
+COCO = FACE + [
+    f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
+]
 
 
 def test_tables():

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from numba import njit, types
 from scatterers import Scatterer, echo_words, waveform
 
-from pipeline.antennas import azimuth_row
 from pipeline.cube_config import CubeConfig, preset
 from pipeline.errors import PipelineError
 from pipeline.sample_order import detect_sample_order
@@ -397,6 +396,10 @@ for entry in (cube_kernels.profiles_of_words, cube_kernels.cube_of_profiles):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-def test_rows_without_azimuth_are_refused_by_name():
-    with pytest.raises(PipelineError, match="no azimuth"):
-        azimuth_row(waveform(tx_order=(1,), rx_channels=(3,)))
+def test_a_single_antenna_gives_every_azimuth_the_same_power():
+    wave = waveform(tx_order=(1,), rx_channels=(3,), loops=8, samples=16)
+    words = np.random.default_rng(5).integers(-3000, 3000, wave.frame_bytes // 2).astype(np.int16)
+    config = CubeConfig(azimuth_bins=8, dtype="float32")
+    frame, twin = FrameTransform(wave, config)(words), reference_frame(words, wave, config)
+    np.testing.assert_allclose(frame.rad, twin.rad, rtol=1e-4, atol=1e-9 * twin.rad.max())
+    np.testing.assert_allclose(frame.rad, np.broadcast_to(frame.rad[:, :1], frame.rad.shape), rtol=1e-5)
