@@ -47,9 +47,8 @@ def test_a_sniffed_session_of_an_iwr1843(shared_data, tmp_path):
 
 def test_two_people_moving_apart_at_the_same_range(shared_data, tmp_path):
     """openradar_8virt_frame, written as the card would have streamed it and imported as a lab's .bin."""
-    stored = np.load(shared_data / "openradar_8virt_frame" / "doppler_example_1.npy")[
-        0
-    ]  # loop, virtual antenna, sample
+    path = shared_data / "openradar_8virt_frame" / "doppler_example_1.npy"
+    stored = np.load(path)  # loop, virtual antenna, sample
     i, q = (part.astype(np.uint16).view(np.int16) for part in (stored.real, stored.imag))  # NOTE.md's repair
     words = np.stack([i.reshape(-1, 2), q.reshape(-1, 2)], axis=1).astype("<i2")
     (tmp_path / "adc_data.bin").write_bytes(words.tobytes())

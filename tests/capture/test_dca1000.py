@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import dpkt
@@ -231,7 +232,7 @@ def test_bad_values_get_a_sentence(call: Callable[[], object], sentence: str) ->
 def test_rates_are_tis_at_its_points_and_fall_with_the_delay() -> None:
     assert [round(PacketConfig(delay_us=delay).rate_mbps) for delay in (5, 10, 25, 50)] == [706, 545, 325, 193]
     rates = [PacketConfig(delay_us=delay).rate_mbps for delay in range(5, 501)]
-    assert all(a > b for a, b in zip(rates, rates[1:], strict=False))
+    assert all(a > b for a, b in pairwise(rates))
 
 
 def test_full_packets_carry_what_a_real_card_put_in_them() -> None:
@@ -306,8 +307,10 @@ def test_status_that_comes_by_itself_is_polled() -> None:
         client.system_connect()
         assert client.poll() == ()
         responder.send(encode_status(1 << StatusBit.RECORD_COMPLETED))
-        (status,) = client.poll(timeout_s=2)
+        responder.send(encode_status(0))
+        status, second = client.poll(timeout_s=2)
         assert status.sentences == ("recording completed",)
+        assert second.sentences == ()
         assert 0 < time.monotonic_ns() - status.monotonic_ns < 2e9
 
 

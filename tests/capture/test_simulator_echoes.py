@@ -5,6 +5,7 @@ import pytest
 
 from capture.simulator.clock import DeviceClock
 from capture.simulator.echoes import EchoSynthesiser, direct_sum, frame_start_s, simulate_frames
+from capture.simulator.impairments import Impairments
 from capture.simulator.scene import PointScene, Scatterer, along, circle, default_scene, line, oscillation
 from pipeline.antennas import azimuth_row
 from pipeline.errors import PipelineError
@@ -55,7 +56,7 @@ LIVELY = PointScene(
 )
 def test_the_fast_path_is_the_plain_sum_below_minus_60_db(changes):
     w = waveform(**changes)
-    echoes = EchoSynthesiser(LIVELY, w, gain=25_000.0, noise_lsb=0.0)
+    echoes = EchoSynthesiser(LIVELY, w, gain=25_000.0, impairments=Impairments(noise_lsb=0.0))
     fast = samples(echoes.frame(0, 0.3), w)
     exact = direct_sum(LIVELY, w, 0.3, gain=25_000.0)
     assert 5_000 < np.abs(exact).max() < 32_000
@@ -72,9 +73,9 @@ def test_a_scene_without_movers_or_without_a_room_is_one_too():
     w = waveform(loops=2)
     room = PointScene(fixed=(((0.0, 2.0, 0.0), 1.0),))
     exact = direct_sum(room, w)
-    fast = samples(EchoSynthesiser(room, w, noise_lsb=0.0).frame(0, 0.0), w)
+    fast = samples(EchoSynthesiser(room, w, impairments=Impairments(noise_lsb=0.0)).frame(0, 0.0), w)
     assert decibels(fast - exact, exact) < -50  # 375 counts, rounded
-    assert not np.any(EchoSynthesiser(PointScene(), w, noise_lsb=0.0).frame(0, 0.0))
+    assert not np.any(EchoSynthesiser(PointScene(), w, impairments=Impairments(noise_lsb=0.0)).frame(0, 0.0))
 
 
 # --- physics ---------------------------------------------------------------------------------------------------------

@@ -16,8 +16,10 @@ from capture.awr1843 import RadarClient
 from capture.dca1000 import CardClient
 from capture.simulator.clock import DeviceClock, RigClock
 from capture.simulator.echoes import simulate_frames
+from capture.simulator.impairments import GOOD_BOARD
+from capture.simulator.people_scene import demo_scene
 from capture.simulator.rig import SimulatedRig, json_object
-from capture.simulator.scene import PointScene, default_scene
+from capture.simulator.scene import PointScene
 from pipeline.cfg_text import write_cfg
 from pipeline.errors import PipelineError
 
@@ -71,7 +73,7 @@ def test_the_process_streams_tells_the_truth_and_leaves_nothing_behind():
     assert truth[0]["frames"] == 4
     stream, missing = place(datagrams, 4 * w.frame_bytes)
     assert missing == [(2 * 1456, 3 * 1456)]
-    whole = simulate_frames(default_scene(11), w, 4, seed=11).ravel().view(np.uint8).copy()
+    whole = simulate_frames(demo_scene(11), w, 4, seed=11, impairments=GOOD_BOARD).ravel().view(np.uint8).copy()
     whole[2 * 1456 : 3 * 1456] = 0
     np.testing.assert_array_equal(stream, whole)
     with pytest.raises(PipelineError):
