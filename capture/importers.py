@@ -4,18 +4,16 @@ The recording is built under a hidden name and gets its own only when it is seal
 leaves nothing that looks like a recording.
 """
 
-import errno
-import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from capture.dca1000_wire import CONFIG_PORT, DATA_PORT
 from capture.import_order import Realign, settle_order
 from capture.import_sources import Imported, ImportRequest, read_source
+from pipeline.building import building_folder
 from pipeline.cube_config import SampleOrder
 from pipeline.errors import PipelineError
 from pipeline.manifest import ID_PATTERN, RecordingManifest, Segment
@@ -24,7 +22,6 @@ from pipeline.recording import (
     new_recording_id,
     open_recording,
     read_recording,
-    recordings_folder,
     seal,
     write_manifest,
 )
@@ -61,7 +58,7 @@ def import_recording(
     recording_id = recording_id or new_recording_id(f"import-{source.stem}")
     if not re.match(ID_PATTERN, recording_id):
         raise PipelineError(f"{recording_id!r} is not a recording id; ids are letters, digits, '.', '_' and '-'.")
-    with _building_folder(root, recording_id) as folder:
+    with building_folder(root, recording_id) as folder:
         imported = read_source(request, folder)
         _check_size(folder, imported, source.name)
         outcome = settle_order(
@@ -122,61 +119,6 @@ def _check_size(folder: Path, imported: Imported, name: str) -> None:
 
 
 # --- the folder ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _building_folder(root: Path, recording_id: str) -> Iterator[Path]:
-    """A hidden folder to build a recording in; it becomes `recordings/<id>` at the end, or is removed."""
-    final = recordings_folder(root) / recording_id
-    building = final.with_name(f".import-{recording_id}-{os.getpid()}")
-    taken = PipelineError(
-        f"There is already a recording {recording_id!r} under {root}; choose another id, recordings are never overwritten."
-    )
-    if final.exists():
-        raise taken
-    try:
-        for left in final.parent.glob(f".import-{recording_id}-*"):
-            process = left.name.rpartition("-")[2]
-            if process.isdigit() and not _is_running(int(process)):
-                _remove(left)  # an import of this id that was killed
-        building.mkdir(parents=True)
-    except OSError as error:
-        raise PipelineError(
-            f"The data root {root} cannot be written ({error.strerror}); name a writable one with --root or MAEPOSE_ROOT."
-        ) from error
-    try:
-        yield building
-        try:
-            building.rename(final)
-        except OSError as error:
-            if final.exists():
-                raise taken from None
-            raise PipelineError(f"{final} cannot be made: {error.strerror}.") from error
-    except OSError as error:
-        full = error.errno == errno.ENOSPC
-        raise PipelineError(
-            f"The disk of {root} is full; free some space and import again."
-            if full
-            else f"{error.filename or root} failed: {error.strerror or error}."
-        ) from error
-    finally:
-        if building.exists():
-            _remove(building)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _remove(folder: Path) -> None:
-    folder.chmod(0o755)  # sealing may have taken the right away
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keep_sources(paths: list[Path], folder: Path) -> Iterator[str]:

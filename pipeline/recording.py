@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -221,7 +222,7 @@ def seal(
     *,
     status: Status = "success",
     reason: str = "",
-    counters: dict[str, int | float] | None = None,
+    counters: Mapping[str, int | float] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Recording:
     """End a recording: store digests, `status` and `counters`, then make its files and folder read-only.
@@ -243,7 +244,7 @@ def seal(
         update={
             "status": status,
             "reason": reason,
-            "counters": counters if counters is not None else recording.manifest.counters,
+            "counters": dict(counters) if counters is not None else recording.manifest.counters,
             "notes": recording.manifest.notes + tuple(notes),
             "digests": digests,
         }

@@ -27,6 +27,7 @@ from capture.simulator.card_recording import CardRecording
 from capture.simulator.clock import DeviceClock, RigClock
 from capture.simulator.datagrams import DatagramSender
 from capture.simulator.faults import FaultPlan, RecordingTruth
+from capture.simulator.impairments import IDEAL, Impairments
 from capture.simulator.lvds import RadarRun
 from capture.simulator.scene import Scene
 from pipeline.errors import PipelineError
@@ -54,10 +55,12 @@ class SimulatedCard:
         config_port: int,
         data_port: int,
         seed: int = 0,
+        impairments: Impairments = IDEAL,
         faults: FaultPlan | None = None,
         device_clock: DeviceClock | None = None,
     ) -> None:
         self.clock, self.wake, self.scene, self.seed = clock, wake, scene, seed
+        self.impairments = impairments
         self.radar_run, self._reset_radar = radar_run, reset_radar
         self.faults, self.device_clock = faults or FaultPlan(), device_clock or DeviceClock()
         self.card_ip, self.data_port = card_ip, data_port

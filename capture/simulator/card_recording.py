@@ -117,7 +117,7 @@ class CardRecording:
     def _stream(self, run: RadarRun, streamed: tuple[RadarRun, int] | None) -> int:
         """Send frames of `run` until it or the recording is over; returns the first frame that was not begun."""
         index = streamed[1] if streamed is not None and streamed[0] is run else self._first_whole_frame(run)
-        maker = FrameMaker(run, self._card.scene, self._card.seed, index)
+        maker = FrameMaker(run, self._card.scene, self._card.seed, index, self._card.impairments)
         try:
             while (start_s := self._await_frame(run, index)) is not None:
                 words = maker.next()

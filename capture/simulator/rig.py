@@ -2,8 +2,9 @@
 
     python -m capture.simulator.rig --json --data-port 4098 --seed 3
 
-prints one JSON object with the wires' ends as soon as they answer, and one with the truth of every recording when it
-ends, which it does on SIGTERM, SIGINT or when its standard input closes.
+shows one person at one of the paper's actions in a laboratory (`people_scene.demo_scene`). It prints one JSON object with
+the wires' ends as soon as they answer, and one with the truth of every recording when it ends, which it does on SIGTERM,
+SIGINT or when its standard input closes.
 """
 
 import argparse
@@ -20,7 +21,9 @@ from typing import Any
 from capture.simulator.card import SimulatedCard
 from capture.simulator.clock import DeviceClock, RigClock
 from capture.simulator.faults import FaultPlan, RecordingTruth, fault_plan
+from capture.simulator.impairments import IDEAL, PRESETS, Impairments
 from capture.simulator.lvds import warm_up
+from capture.simulator.people_scene import demo_scene
 from capture.simulator.radar import SimulatedRadar
 from capture.simulator.radar_firmware import FIRMWARE_KINDS, FirmwareKind
 from capture.simulator.scene import Scene, default_scene
@@ -33,9 +36,9 @@ CARD_IP = "127.0.0.2"
 class SimulatedRig:
     """Everything a host's wires end at. Inside the context `radar.port` is the serial line and `card` answers.
 
-    `scene` defaults to the seeded default scene; what is streamed is what the radar is configured with over serial.
+    `scene` defaults to the small seeded `default_scene`; what is streamed is what the radar is configured with over serial.
     `speed` is simulated seconds a second, 0 as fast as the receiver takes it. The first run's frames are exactly
-    `simulate_frames(scene, waveform, n, seed)`; the run after it has its noise from `seed + 1`, and so on.
+    `simulate_frames(scene, waveform, n, seed, impairments=impairments)`; the run after it has its noise from `seed + 1`, and so on.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class SimulatedRig:
         scene: Scene | None = None,
         *,
         seed: int = 0,
+        impairments: Impairments = IDEAL,
         speed: float = 1.0,
         faults: FaultPlan | None = None,
         firmware: FirmwareKind = "studio-cli",
@@ -66,6 +70,7 @@ class SimulatedRig:
             config_port=config_port,
             data_port=data_port,
             seed=seed,
+            impairments=impairments,
             faults=faults,
             device_clock=card_clock,
         )
@@ -116,6 +121,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second; 0: as fast as it is read")
     parser.add_argument("--faults", default="{}", help="a fault plan as JSON (capture.simulator.faults.FaultPlan)")
     parser.add_argument("--firmware", choices=FIRMWARE_KINDS, default="studio-cli", help="the radar's image")
+    parser.add_argument(
+        "--board", choices=tuple(PRESETS), default="good-board", help="what the radar does to its echoes"
+    )
     parser.add_argument("--card-ip", default=CARD_IP)
     parser.add_argument("--config-port", type=int, default=0, help="the card's; 0: a free one")
     parser.add_argument("--data-port", type=int, default=4098, help="the host's port that data packets go to")
@@ -125,6 +133,8 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: os.write(ended_write, b"x"))
     try:
         rig = SimulatedRig(
+            demo_scene(options.seed),
+            impairments=PRESETS[options.board],
             seed=options.seed,
             speed=options.speed,
             faults=fault_plan(json_object(options.faults)),

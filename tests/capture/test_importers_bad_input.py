@@ -209,7 +209,7 @@ def test_an_import_that_is_killed_leaves_nothing_that_looks_like_a_recording(tmp
         assert process.stdout.readline() == b"copied\n"
         process.kill()
     left = [path.name for path in (tmp_path / "data" / "recordings").iterdir()]
-    assert all(name.startswith(".import-one-") for name in left)
+    assert all(name.startswith(".building-one-") for name in left)
     recording = import_recording(tmp_path / "data", source, [cfg], recording_id="one")
     assert recording.frame_count == 3
     assert [path.name for path in (tmp_path / "data" / "recordings").iterdir()] == [

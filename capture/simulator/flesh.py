@@ -1,0 +1,71 @@
+"""The shape of a body, for radar and camera alike: tapered capsules between joints, as thick as the person's build.
+
+Mean radii follow the girths of adults with a body-mass index of 22 (ANSUR-like circumferences over 2 pi), scaled with
+height; trunk and thighs take more of a heavier build than forearms, shanks and head do.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from capture.simulator.person import RGB, Person
+
+ColourSlot = Literal["skin", "hair", "top", "trousers", "shoes", "sleeve", "trouser_leg"]
+"""Where a limb takes its colour from; `sleeve` and `trouser_leg` are skin where clothes are short."""
+
+
+@dataclass(frozen=True)
+class Limb:
+    """A capsule between two body joints whose radius changes evenly from one to the other, metres."""
+
+    name: str
+    joint_a: str
+    joint_b: str
+    radius_a_m: float
+    radius_b_m: float
+    colour: ColourSlot
+
+
+def limbs_of(person: Person) -> tuple[Limb, ...]:
+    """The capsules of a body, trunk first; each end's centre is a joint of `body.BODY_JOINTS`."""
+    size = person.height_m / 1.72
+    heavy, middle, light = (size * person.build**power for power in (1.3, 0.9, 0.45))
+    bones = person.bones
+    limbs = [
+        Limb("chest", "spine", "neck", 0.112 * heavy, 0.070 * middle, "top"),
+        Limb("abdomen", "pelvis", "spine", 0.112 * heavy, 0.108 * heavy, "top"),
+        Limb("hips", "left_hip", "right_hip", 0.092 * heavy, 0.092 * heavy, "trousers"),
+        Limb("neck", "neck", "head", 0.055 * middle, 0.078 * light, "skin"),
+        Limb("face", "head", "nose", 0.080 * light, 0.016 * size, "skin"),
+        Limb("skull", "head", "head_top", 0.092 * light, 0.018 * light, "hair"),
+    ]
+    for side in ("left", "right"):
+        limbs += [
+            Limb(f"{side}_chest", "spine", f"{side}_shoulder", 0.100 * heavy, 0.055 * middle, "top"),
+            Limb(f"{side}_flank", "spine", f"{side}_hip", 0.095 * heavy, 0.088 * heavy, "top"),
+            Limb(f"{side}_girdle", "neck", f"{side}_shoulder", 0.050 * middle, 0.054 * middle, "top"),
+            Limb(f"{side}_upper_arm", f"{side}_shoulder", f"{side}_elbow", 0.052 * middle, 0.040 * middle, "top"),
+            Limb(f"{side}_forearm", f"{side}_elbow", f"{side}_wrist", 0.042 * middle, 0.027 * light, "sleeve"),
+            Limb(f"{side}_hand", f"{side}_wrist", f"{side}_hand", 0.031 * light, 0.027 * light, "skin"),
+            Limb(f"{side}_thigh", f"{side}_hip", f"{side}_knee", 0.088 * heavy, 0.056 * middle, "trousers"),
+            Limb(f"{side}_shank", f"{side}_knee", f"{side}_ankle", 0.058 * middle, 0.036 * light, "trouser_leg"),
+            Limb(f"{side}_heel", f"{side}_ankle", f"{side}_heel", 0.035 * light, bones.heel_height, "shoes"),
+            Limb(f"{side}_foot", f"{side}_ankle", f"{side}_toe", 0.036 * light, bones.toe_height, "shoes"),
+            Limb(f"{side}_sole", f"{side}_heel", f"{side}_toe", bones.heel_height, bones.toe_height, "shoes"),
+        ]
+    return tuple(limbs)
+
+
+def colour_of(person: Person, slot: ColourSlot) -> RGB:
+    """The colour of a limb's surface on this person."""
+    clothing = person.clothing
+    if slot == "sleeve":
+        return clothing.top if clothing.long_sleeves else clothing.skin
+    if slot == "trouser_leg":
+        return clothing.trousers if clothing.long_trousers else clothing.skin
+    return {
+        "skin": clothing.skin,
+        "hair": clothing.hair,
+        "top": clothing.top,
+        "trousers": clothing.trousers,
+        "shoes": clothing.shoes,
+    }[slot]

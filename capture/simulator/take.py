@@ -1,0 +1,142 @@
+"""One take of a data set, without wires: echoes into a sealed recording, the truth into labels.
+
+The samples are exactly what the simulated card would stream; its packets are written as a card that loses nothing sends them.
+"""
+
+import zlib
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from capture.simulator.actions import perform
+from capture.simulator.camera import Camera
+from capture.simulator.datasets import SIMULATOR_VERSION, DataSet, SimulationRequest, Take, data_set
+from capture.simulator.echoes import EchoSynthesiser, frame_start_s
+from capture.simulator.impairments import GOOD_BOARD
+from capture.simulator.motion import Motion, placed
+from capture.simulator.people_scene import PeopleScene, people_scene
+from capture.simulator.person import person
+from pipeline.building import building_folder
+from pipeline.cfg_text import write_cfg
+from pipeline.labels import Labels, keypoint_table, write_labels
+from pipeline.manifest import RecordingManifest, Segment
+from pipeline.packets import PACKET_RECORD
+from pipeline.recording import Recording, open_recording, recordings_folder, seal, write_manifest
+from pipeline.skeleton import JOINTS
+from pipeline.waveform import PRESETS, Waveform
+
+PAYLOAD_BYTES = 1456
+_SPOT_M = 2.5
+_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)  # a simulated recording has no date; a fixed one keeps it reproducible
+
+
+def motions_of(request: SimulationRequest, take: Take, waveform: Waveform) -> list[Motion]:
+    """The person of a take, put where the request says; first in the list is the one the recording is about."""
+    chosen = data_set(request.name)
+    duration_s = take.frames * waveform.frame_period_s
+    rng = np.random.default_rng([0x9AC3, take.person_seed, take.repetition_seed, _code(take.action)])
+    motion = perform(take.action, person(take.person_seed), take.repetition_seed, duration_s)
+    radar_height_m = chosen.place().radar_height_m
+    if request.placement == "spot":
+        # "One spot" in a laboratory is a mark on the floor: people stand on it to within a step.
+        distance_m, bearing, turn = _SPOT_M + rng.normal(0, 0.06), rng.normal(0, 0.02), rng.normal(0, 0.05)
+    else:
+        distance_m, bearing, turn = rng.uniform(1.5, 5.0), rng.uniform(-0.5, 0.5), rng.uniform(-0.8, 0.8)
+    return [placed(motion, float(distance_m), float(bearing), float(turn), radar_height_m=radar_height_m)]
+
+
+def scene_of(request: SimulationRequest, take: Take, waveform: Waveform) -> PeopleScene:
+    """What stands and moves in front of the radar during a take."""
+    return people_scene(motions_of(request, take, waveform), data_set(request.name).place())
+
+
+def make_take(root: Path, request: SimulationRequest, take: Take) -> Recording:
+    """Make one sealed recording and its labels, or do nothing when both are there already.
+
+    Labels are written before the recording gets its name, so that a recording which is there is whole.
+    """
+    if (recordings_folder(root) / take.recording_id / "recording.json").exists():
+        return open_recording(root, take.recording_id)
+    chosen = data_set(request.name)
+    waveform = PRESETS[request.waveform].model_copy(update={"frames": take.frames})
+    motions = motions_of(request, take, waveform)
+    scene = people_scene(motions, chosen.place())
+    echo_seed = _code(take.recording_id)
+    echoes = EchoSynthesiser(scene, waveform, echo_seed, impairments=GOOD_BOARD)
+    with building_folder(root, take.recording_id) as folder:
+        with (folder / "adc.bin").open("wb") as file:
+            for index in range(take.frames):
+                file.write(echoes.frame(index, frame_start_s(waveform, index)).tobytes())
+        (folder / "packets.bin").write_bytes(_packets(waveform, take.frames).tobytes())
+        (folder / "radar.cfg").write_text(write_cfg(waveform))
+        manifest = _manifest(chosen, request, take, waveform)
+        write_manifest(folder, manifest)
+        write_labels(root, take.recording_id, truth(motions[0], waveform, take.frames))
+        counters = {"stream_bytes": take.frames * waveform.frame_bytes, "missing_bytes": 0}
+        seal(folder, reason=f"{take.frames} frames simulated.", counters=counters)
+    return open_recording(root, take.recording_id)
+
+
+def truth(motion: Motion, waveform: Waveform, frames: int, camera: Camera | None = None) -> Labels:
+    """Keypoints of a motion at the middle of every frame, as the rig's camera would see them."""
+    camera = camera or Camera()
+    middle_s = 0.5 * waveform.chirp_period_s * waveform.chirps_per_frame
+    times_s = np.array([frame_start_s(waveform, index) for index in range(frames)]) + middle_s
+    joints_m = motion.joints_at(times_s)[:, : len(JOINTS)]
+    u, v, _ = camera.project(joints_m)
+    size = np.array([camera.intrinsics.width, camera.intrinsics.height], np.float64)
+    uv: Float64[np.ndarray, "frame joint 2"] = (np.stack([u, v], axis=-1) + 0.5) / size
+    inside = np.all((uv > 0) & (uv < 1), axis=-1)
+    table = keypoint_table(uv, np.where(inside, 1.0, 0.0), camera.to_camera(joints_m), "simulator")
+    return Labels(table, f"simulator {SIMULATOR_VERSION}")
+
+
+def _manifest(chosen: DataSet, request: SimulationRequest, take: Take, waveform: Waveform) -> RecordingManifest:
+    return RecordingManifest(
+        id=take.recording_id,
+        created_utc=_EPOCH,
+        origin=f"simulate: {chosen.name}",
+        simulated=True,
+        participant=take.participant,
+        room=f"{chosen.room}-{chosen.room_seed}",
+        segments=(Segment(action=take.action, stop_frame=take.frames),),
+        waveform=waveform,
+        rig={
+            "kind": "simulated",
+            "simulator_version": SIMULATOR_VERSION,
+            "request": request.model_dump(mode="json"),
+            "person_seed": take.person_seed,
+            "repetition_seed": take.repetition_seed,
+            "board": GOOD_BOARD.model_dump(mode="json"),
+            "camera": asdict(Camera().intrinsics),
+        },
+        clocks={"host": {"note": "simulated: the first frame starts at monotonic second 1"}},
+    )
+
+
+def _packets(waveform: Waveform, frames: int) -> np.ndarray:
+    """The records of a card that sends full packets as they fill and loses none; times follow the samples."""
+    total = frames * waveform.frame_bytes
+    offsets = np.arange(0, total, PAYLOAD_BYTES, dtype=np.int64)
+    packets = np.zeros(len(offsets), PACKET_RECORD)
+    packets["byte_offset"] = offsets
+    packets["length"] = np.minimum(PAYLOAD_BYTES, total - offsets)
+    packets["sequence"] = np.arange(1, len(offsets) + 1)
+    packets["monotonic_ns"] = _sent_ns(waveform, offsets + packets["length"] - 1)  # sent when its last byte is there
+    packets["kernel_time_ns"] = packets["monotonic_ns"] + int(_EPOCH.timestamp()) * 10**9
+    return packets
+
+
+def _sent_ns(waveform: Waveform, offsets: Int64[np.ndarray, " packet"]) -> Int64[np.ndarray, " packet"]:
+    """When the byte at each offset was sampled, nanoseconds after the clock's zero."""
+    frame, within = np.divmod(offsets, waveform.frame_bytes)
+    active_s = waveform.chirp_period_s * waveform.chirps_per_frame
+    seconds = 1.0 + frame * waveform.frame_period_s + within / waveform.frame_bytes * active_s
+    return np.round(seconds * 1e9).astype(np.int64)
+
+
+def _code(text: str) -> int:
+    return zlib.crc32(text.encode())

@@ -1,0 +1,83 @@
+"""Where this machine's data root is, and which local Prefect server works on it.
+
+`flows.local_server` writes the address down, and the plugin reads it in every `prefect` command: so keep this module light.
+"""
+
+import os
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.errors import PipelineError
+from pipeline.settings import data_root
+
+ROOT_VARIABLE = "MAEPOSE_ROOT"
+
+
+def worker_root() -> Path:
+    """The data root of a flow run.
+
+    A run started by a worker works in a temporary directory, which is deleted afterwards: ./data would be lost with it. There the
+    root must come from the worker's environment, where the plugin puts it for every worker started in the project.
+    """
+    if "PREFECT__FLOW_RUN_ID" in os.environ and ROOT_VARIABLE not in os.environ:
+        raise PipelineError(
+            f"This worker does not know where recordings go; start it in the project directory, or with {ROOT_VARIABLE} set."
+        )
+    return data_root()
+
+
+class LocalServer(BaseModel):
+    """A Prefect server with its workers, started on this machine for one data root."""
+
+    model_config = ConfigDict(frozen=True)
+
+    root: Path
+    port: int
+    processes: dict[str, int]  # name -> process id, which is also its process group; the server first
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/api"
+
+    @property
+    def ui_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def server_home(root: Path) -> Path:
+    """The folder of the local server: its database, its logs and its address."""
+    return root / "prefect"
+
+
+def server_file(root: Path) -> Path:
+    """The file that names the running local server of a data root."""
+    return server_home(root) / "server.json"
+
+
+def read_server(root: Path) -> LocalServer | None:
+    """What `server_file` says, whether or not that server still runs; None when there is no such file."""
+    try:
+        return LocalServer.model_validate_json(server_file(root).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValidationError) as error:
+        raise PipelineError(f"{server_file(root)} does not name a server; remove it and start again.") from error
+
+
+def answers(api_url: str) -> bool:
+    """True when something listens where `api_url` points (loopback: at once or not at all)."""
+    address = urlsplit(api_url)
+    try:
+        socket.create_connection((address.hostname or "127.0.0.1", address.port or 80), timeout=0.5).close()
+    except OSError:
+        return False
+    return True
+
+
+def running_server(root: Path) -> LocalServer | None:
+    """The local server of `root`, when it runs."""
+    server = read_server(root)
+    return server if server is not None and answers(server.api_url) else None

@@ -1,0 +1,76 @@
+"""`maepose`: every verb of the pipeline at the command line, without any server.
+
+Exit code 0: done. 1: failed, with one sentence on standard error. 2: wrong usage.
+"""
+
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from flows.verbs import cubes, recordings, rig, server, simulation
+from pipeline.errors import PipelineError
+
+app = typer.Typer(
+    name="maepose",
+    help="Radar recordings in, cubes out. Every verb takes --root DIR (or MAEPOSE_ROOT, default ./data) and --json.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RIG, RECORDINGS, CUBES, SERVER = "The rig", "Recordings", "Cubes", "Prefect on this machine"
+app.command("doctor", rich_help_panel=RIG)(rig.doctor)
+app.command("capture", rich_help_panel=RIG)(rig.capture)
+app.command("stop", rich_help_panel=RIG)(rig.stop)
+app.command("config", rich_help_panel=RIG)(rig.config)
+app.command("import", rich_help_panel=RECORDINGS)(recordings.import_)
+app.command("list", rich_help_panel=RECORDINGS)(recordings.list_)
+app.command("verify", rich_help_panel=RECORDINGS)(recordings.verify_)
+app.command("simulate", rich_help_panel=RECORDINGS)(simulation.simulate)
+app.command("recover", rich_help_panel=RECORDINGS)(recordings.recover_)
+app.command("export", rich_help_panel=RECORDINGS)(recordings.export)
+app.command("process", rich_help_panel=CUBES)(cubes.process)
+app.command("view", rich_help_panel=CUBES)(cubes.view)
+app.command("demo", rich_help_panel=SERVER)(server.demo)
+app.command("up", rich_help_panel=SERVER)(server.up)
+app.command("down", rich_help_panel=SERVER)(server.down)
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of a failure (before or after the verb).")
+    ] = False,
+) -> None:
+    """What holds for every verb; `main` reads it before the verb is known."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb and exit: 0 done, 1 failed, 2 wrong usage."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    # A terminal that closes, or a supervisor that stops us, must unwind as Ctrl-C does: children are stopped, locks let go.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _exit)
+    try:
+        app([word for word in words if word != "--debug"])
+    except Exception as error:
+        if debug:
+            raise
+        unexpected = (
+            "" if isinstance(error, PipelineError) else f"{type(error).__name__}, which is a fault of this program: "
+        )
+        sys.stderr.write(f"maepose: {unexpected}{error}\n")
+        sys.exit(1)
+
+
+def _exit(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

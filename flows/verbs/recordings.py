@@ -1,0 +1,161 @@
+"""Verbs about recordings: import, list, verify, recover, export."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from flows.console import Answer, JsonOption, RootOption, resolved_root, table
+from pipeline.errors import PipelineError
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The recording; `maepose list` names them.")]
+SampleOrderChoice = Literal["auto", "i-first", "q-first", "interleaved"]
+RealignChoice = Literal["no", "pairs", "chirps"]
+LISTED = ("id", "status", "simulated", "participant", "actions", "frames", "seconds", "missing_bytes", "problem")
+
+
+def import_(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A .bin, .pcap or .pcapng file, or the folder of a session.")
+    ],
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--config", metavar="FILE", help="A .cfg, or mmWave Studio's JSON files (repeat); default: beside SOURCE."
+        ),
+    ] = None,
+    sample_order: Annotated[
+        SampleOrderChoice, typer.Option(help="How samples lie; auto finds out from the data.")
+    ] = "auto",
+    recording_id: Annotated[str | None, typer.Option("--id", help="What to call it; default: time and source.")] = None,
+    realign: Annotated[
+        RealignChoice, typer.Option(help="Repair a stream that was cut: put I and Q together again, or chirps too.")
+    ] = "no",
+    session: Annotated[
+        int | None, typer.Option(min=0, help="Which recording of a packet capture that holds several.")
+    ] = None,
+    participant: Annotated[str | None, typer.Option(help="Who was recorded, for example p01.")] = None,
+    action: Annotated[str | None, typer.Option(help="What the person did, for example arm-raise.")] = None,
+    room: Annotated[str | None, typer.Option(help="Where.")] = None,
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="The source comes from a simulation, not from a radar.")
+    ] = False,
+    root: RootOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring in a recording that another tool made. The original files are kept with it."""
+    from capture.importers import import_recording
+    from pipeline.catalogue import update_catalogue
+
+    where = resolved_root(root)
+    recording = import_recording(
+        where,
+        source,
+        config,
+        sample_order,
+        recording_id,
+        realign=realign,
+        session=session,
+        participant=participant,
+        action=action,
+        room=room,
+        simulated=simulated,
+    )
+    update_catalogue(where)
+    manifest = recording.manifest
+    answer = {
+        "recording": recording.id,
+        "origin": manifest.origin,
+        "simulated": manifest.simulated,
+        "status": manifest.status,
+        "frames": recording.frame_count,
+        "trailing_bytes": recording.trailing_bytes,
+        "sample_order": recording.waveform.sample_order,
+        "folder": recording.folder,
+        "notes": manifest.notes,
+    }
+    lines = [f"{name:<16}{value}" for name, value in answer.items() if name != "notes"]
+    Answer(as_json).give(answer, lines + [f"{'note':<16}{note}" for note in manifest.notes])
+
+
+def list_(root: RootOption = None, as_json: JsonOption = False) -> None:
+    """List every recording of the data root, and write catalogue.parquet anew from the folders."""
+    from pipeline.catalogue import build_catalogue, update_catalogue
+
+    where = resolved_root(root)
+    # a data root that is not there yet is empty, not something to create by looking
+    catalogue = update_catalogue(where) if where.is_dir() else build_catalogue(where)
+    records: list[dict[str, Any]] = [
+        {str(name): None if _missing(value) else value for name, value in row.items()}
+        for row in catalogue.to_dict(orient="records")
+    ]
+    rows = [tuple(record[name] for name in LISTED) for record in records]
+    empty = f"There are no recordings under {where}; `maepose capture` or `maepose import` makes one."
+    Answer(as_json).give({"root": where, "recordings": records}, [table(LISTED, rows)] if rows else [empty])
+
+
+def verify_(recording_id: IdArgument, root: RootOption = None, as_json: JsonOption = False) -> None:
+    """Check a recording against its digests and its packet records."""
+    from dataclasses import asdict
+
+    from pipeline.recording import open_recording, verify
+
+    report = verify(open_recording(resolved_root(root), recording_id))
+    Answer(as_json).give({"recording": recording_id, **asdict(report)})
+    if not report.ok:
+        raise PipelineError(f"{recording_id} is not what was sealed: {'; '.join(report.problems)}.")
+
+
+def recover_(
+    recording_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The recording; default: every one without an end.")
+    ] = None,
+    root: RootOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Seal recordings whose recorder died, keeping everything that had reached the disk."""
+    from capture.session import recorder_alive
+    from pipeline.catalogue import update_catalogue
+    from pipeline.recording import open_recording, recordings_folder, recover
+
+    where = resolved_root(root)
+    if recording_id is not None:
+        wanted = [open_recording(where, recording_id)]
+    else:
+        names = sorted(path.parent.name for path in recordings_folder(where).glob("*/recording.json"))
+        found = [open_recording(where, name) for name in names]
+        wanted = [recording for recording in found if not recording.sealed and not recorder_alive(where, recording.id)]
+    recovered = []
+    for recording in wanted:
+        if recorder_alive(where, recording.id):
+            raise PipelineError(
+                f"{recording.id} is still being recorded; `maepose stop {recording.id}` ends it properly."
+            )
+        recovered.append(recover(recording.folder))
+    if recovered:
+        update_catalogue(where)
+    rows = [(one.id, one.manifest.status, one.frame_count, one.manifest.reason) for one in recovered]
+    Answer(as_json).give(
+        {"recovered": [{"recording": row[0], "status": row[1], "frames": row[2], "reason": row[3]} for row in rows]},
+        [table(("recording", "status", "frames", "reason"), rows)] if rows else ["Every recording has its end."],
+    )
+
+
+def export(
+    recording_id: IdArgument,
+    pcap: Annotated[Path, typer.Option("--pcap", metavar="FILE", help="The packet capture to write.")],
+    root: RootOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a recording as a packet capture, as a network sniffer would have seen it."""
+    from capture.pcap_export import write_capture
+    from pipeline.recording import open_recording
+
+    packets = write_capture(open_recording(resolved_root(root), recording_id), pcap)
+    Answer(as_json).give({"recording": recording_id, "pcap": pcap, "packets": packets})
+
+
+def _missing(value: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.isna(value))

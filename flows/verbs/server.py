@@ -1,0 +1,47 @@
+"""Verbs around the local Prefect server: demo, up, down."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from flows.console import Answer, JsonOption, RootOption, resolved_root, tell
+
+PortOption = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1; default: 4200 where it is free, else any.")
+]
+
+
+def up(root: RootOption = None, port: PortOption = None, as_json: JsonOption = False) -> None:
+    """Start a Prefect server on this machine, with work pools, workers and every deployment. Running it again repairs it."""
+    from flows.local_server import start
+
+    server = start(resolved_root(root), port=port, tell=tell)
+    Answer(as_json).give(
+        {"ui": server.ui_url, "api": server.api_url, "root": server.root, "processes": server.processes},
+        [
+            f"The Prefect UI is at {server.ui_url}",
+            "Record with:  prefect deployment run capture-session     (in the project directory)",
+            f"Stop with:    maepose down --root {server.root}",
+        ],
+    )
+
+
+def down(root: RootOption = None, as_json: JsonOption = False) -> None:
+    """Stop the Prefect server of this data root and its workers. A recorder that is running goes on to its end."""
+    from flows.local_server import stop
+
+    where = resolved_root(root)
+    stopped = stop(where)
+    Answer(as_json).give({"stopped": stopped}, ["Stopped." if stopped else f"No server was running for {where}."])
+
+
+def demo(
+    root: RootOption = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server running; KEEP=1 does the same.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """The whole pipeline, small, on the simulated rig: server, capture, processing, pictures. Minutes, no hardware."""
+    from flows.demo import run_demo
+
+    run_demo(resolved_root(root), Answer(as_json), keep=keep or os.environ.get("KEEP", "") not in ("", "0"))

@@ -1,0 +1,141 @@
+"""Data sets: who does what, made twice alike, resumed after a kill, with labels that are the truth."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from capture.simulator.camera import Camera
+from capture.simulator.datasets import DATA_SETS, SimulationRequest, takes
+from capture.simulator.simulate import simulate
+from capture.simulator.take import make_take, motions_of
+from pipeline.errors import PipelineError
+from pipeline.labels import Labels, keypoint_table, labels_path, read_labels, write_labels
+from pipeline.recording import open_recording, recordings_folder, verify
+from pipeline.skeleton import JOINTS
+from pipeline.waveform import PRESETS
+
+SMALL = SimulationRequest(name="sim-move", frames=60, waveform="light")
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+@pytest.mark.parametrize("frames", [20, 2000, 43_217, None])
+def test_the_frames_asked_for_are_shared_out_fairly(name, frames):
+    chosen = DATA_SETS[name]
+    found = takes(SimulationRequest(name=name, frames=frames))
+    assert sum(take.frames for take in found) == (frames or chosen.paper_frames)
+    assert {20 <= take.frames <= 200 for take in found} == {True}
+    assert len({take.recording_id for take in found}) == len(found)
+    counts = [
+        sum(take.frames for take in found if take.participant == who) for who in {take.participant for take in found}
+    ]
+    assert max(counts) <= min(counts) + 200
+    if frames != 20:
+        assert len(counts) == chosen.people
+        assert {take.action for take in found} == set(chosen.actions)
+
+
+def test_people_are_shared_exactly_where_the_paper_shares_them():
+    people = {
+        name: {take.person_seed for take in takes(SimulationRequest(name=name, frames=5000))} for name in DATA_SETS
+    }
+    assert people["sim-move"] == people["sim-yoga"] == people["sim-bystander"]
+    assert not people["sim-move"] & people["sim-tryon"]
+
+
+def test_a_take_is_a_recording_with_its_truth_and_the_same_again(tmp_path):
+    take = takes(SMALL)[0]
+    recording = make_take(tmp_path / "one", SMALL, take)
+    again = make_take(tmp_path / "two", SMALL, take)
+    assert verify(recording).ok
+    assert recording.manifest.digests == again.manifest.digests
+    assert recording.manifest.simulated
+    assert recording.frame_count == take.frames
+    assert recording.missing_ranges().shape == (0, 2)
+    assert np.allclose(np.diff(recording.frame_time_ns()), 100e6, atol=1e5)
+    labels = read_labels(tmp_path / "one", take.recording_id)
+    assert labels.labeller.startswith("simulator")
+    assert len(labels.table) == take.frames * len(JOINTS)
+    # The truth is where the motion has the joints, in the camera's own axes and image.
+    waveform = recording.waveform
+    middle_s = 3 * 0.1 + 0.5 * waveform.chirps_per_frame * waveform.chirp_period_s
+    joints_m = motions_of(SMALL, take, waveform)[0].joints_at(np.array([middle_s]))[0, : len(JOINTS)]
+    rows = labels.table[labels.table.frame == 3]
+    x, y, z = Camera().to_camera(joints_m).T
+    assert np.allclose(rows[["x_m", "y_m", "z_m"]], np.stack([x, y, z], axis=1), atol=1e-5)
+    inner = Camera().intrinsics
+    assert np.allclose(rows.u * inner.width - 0.5, inner.fx * x / z + inner.cx, atol=1e-3)
+    assert np.allclose(rows.v * inner.height - 0.5, inner.fy * y / z + inner.cy, atol=1e-3)
+    left, right = rows[rows.joint == 1].u.item(), rows[rows.joint == 4].u.item()
+    assert left > right  # somebody who faces the camera has their left on the picture's right
+
+
+def test_a_killed_simulation_goes_on_where_it_was(tmp_path):
+    command = [sys.executable, "-m", "flows.cli", "simulate", "sim-move", "--frames", "200", "--waveform", "light"]
+    command += ["--jobs", "1", "--root", str(tmp_path)]
+    first = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    while len(list(recordings_folder(tmp_path).glob("sim-*"))) < 2:
+        assert first.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    whole = {path.name: path.stat().st_ino for path in recordings_folder(tmp_path).glob("sim-*")}
+    seen = []
+    request = SimulationRequest(name="sim-move", frames=200, waveform="light")
+    result = simulate(tmp_path, request, jobs=2, on_progress=lambda done, total: seen.append((done, total)))
+    assert result.made == 10 - len(whole)
+    assert seen[0] == (len(whole), 10)
+    assert seen[-1] == (10, 10)
+    assert {
+        path.name: path.stat().st_ino for path in recordings_folder(tmp_path).glob("sim-*")
+    }.items() >= whole.items()
+    assert all(verify(open_recording(tmp_path, name)).ok for name in result.recordings)
+    card = result.card.read_text()
+    assert "# sim-move (simulated)" in card
+    assert "| m01 | 2000 |" in card
+    assert simulate(tmp_path, request).made == 0
+    with pytest.raises(PipelineError, match="is there already with 20 frames"):
+        simulate(tmp_path, request.model_copy(update={"waveform": "paper"}))
+
+
+def test_placement_anywhere_leaves_the_spot():
+    request = SMALL.model_copy(update={"frames": 1800, "placement": "anywhere"})
+    where = np.array(
+        [motions_of(request, take, PRESETS["light"])[0].joints_at(np.zeros(1))[0, 0, :2] for take in takes(request)]
+    )
+    distance_m = np.hypot(*where.T)
+    assert distance_m.min() > 1.0
+    assert distance_m.max() > 4.0
+    assert np.ptp(np.degrees(np.arctan2(where[:, 0], where[:, 1]))) > 30
+
+
+def test_bad_requests(tmp_path):
+    for changes, says in [
+        ({"name": "sim-dance"}, "no data set 'sim-dance'; the data sets are sim-tryon"),
+        ({"people": 10}, "sim-move has 9 people, not 10"),
+        ({"waveform": "x.cfg"}, "no waveform preset 'x.cfg'"),
+        ({"frames": 10**7, "waveform": "paper"}, "GB are free"),
+    ]:
+        with pytest.raises(PipelineError, match=says):
+            simulate(tmp_path, SMALL.model_copy(update=changes))
+    assert not recordings_folder(tmp_path).exists()
+
+
+def test_labels_that_are_none(tmp_path):
+    with pytest.raises(PipelineError, match="r1 has no labels"):
+        read_labels(tmp_path, "r1")
+    table = keypoint_table(np.zeros((2, 13, 2)), np.ones((2, 13)), None, "none")
+    write_labels(tmp_path, "r1", Labels(table, "vitpose"), own=True)
+    assert read_labels(tmp_path, "r1", "vitpose").table.x_m.isna().all()
+    assert not labels_path(tmp_path, "r1").exists()
+    labels_path(tmp_path, "r1").write_bytes(b"PAR1 not quite")
+    with pytest.raises(PipelineError, match="is not a keypoint table"):
+        read_labels(tmp_path, "r1")
+    with pytest.raises(PipelineError, match="13 joints, not 12"):
+        keypoint_table(np.zeros((2, 12, 2)), np.ones((2, 12)), None, "none")

@@ -1,0 +1,151 @@
+"""The life of a capture: typed as a person types it, processed by itself, cancelled, and outliving its worker."""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.states import Cancelling
+
+from capture.session import RecorderHandle, recorder_alive
+from flows.address import read_server
+from flows.local_server import flow_run_processes, start
+from flows.sessions import session_of_run
+from pipeline.cube import open_cube
+from pipeline.recording import open_recording, verify
+
+
+def run_of(command) -> UUID:
+    """The run that a `prefect deployment run ...` made."""
+    return UUID(re.search(r"UUID: (\S+)", command.stdout)[1])
+
+
+@pytest.fixture
+def capture(prefect) -> Callable[..., UUID]:
+    """Type `prefect deployment run capture-session`, with parameters or without; the id of the run it makes."""
+
+    def typed(*parameters: str) -> UUID:
+        words = [word for parameter in parameters for word in ("-p", parameter)]
+        done = prefect("deployment", "run", "capture-session", *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return run_of(done)
+
+    return typed
+
+
+@pytest.fixture
+def recording_now(server, wait_for) -> Callable[[UUID], RecorderHandle]:
+    """Wait until the recorder of a run takes data in."""
+
+    def wait(run_id: UUID) -> RecorderHandle:
+        def find() -> RecorderHandle | None:
+            handle = session_of_run(server.root, run_id)
+            return handle if handle is not None and handle.progress().frames > 2 else None
+
+        return wait_for(find, what=f"recording in run {run_id}")
+
+    return wait
+
+
+@pytest.fixture
+def processing_run(client, wait_for):
+    """The `process-recording` run that a closed recording starts by itself."""
+
+    def wait(recording_id: str):
+        def find():
+            return next(
+                (run for run in client.read_flow_runs() if run.parameters.get("recording_id") == recording_id),
+                None,
+            )
+
+        return wait_for(find, what=f"processing of {recording_id}")
+
+    return wait
+
+
+def artifacts(client, run_id: UUID) -> dict[str, object]:
+    found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id])))
+    return {artifact.key: artifact.data for artifact in found}
+
+
+def test_the_bare_command_records_the_configured_rig_and_the_recording_processes_itself(
+    lab, server, client, finished, processing_run
+):
+    assert lab.first_command.returncode == 0, lab.first_command.stderr
+    assert "No Prefect server runs" in lab.first_command.stderr
+    run = finished(run_of(lab.first_command))
+    assert run.state.is_completed(), run.state.message
+    assert run.name == "capture-session"
+    shown = artifacts(client, run.id)
+    numbers = {row["what"]: row["value"] for row in json.loads(shown["recording"])}
+    recording = open_recording(server.root, numbers["recording"])
+    assert recording.manifest.simulated
+    assert recording.manifest.status == "success"
+    assert recording.frame_count >= 10  # 1.0 s of rig.toml at 10 frames/s
+    assert verify(recording).ok
+    assert numbers["simulated"] is True
+    assert "Simulated" in shown["capture-session"]
+    assert float(shown["capture-progress"]) == 100
+
+    processed = finished(processing_run(recording.id).id)
+    assert processed.state.is_completed(), processed.state.message
+    assert processed.name == f"process-{recording.id}"
+    cube = open_cube(server.root, recording.id)
+    assert (cube.frames, cube.simulated) == (recording.frame_count, True)
+    page = str(artifacts(client, processed.id)["process-recording"])
+    assert "Simulated" in page
+    assert page.count("(data:image/png;base64,") == 3
+
+
+def test_cancelling_stops_and_seals_the_recording(
+    server, client, capture, finished, recording_now, processing_run, maepose
+):
+    run_id = capture("participant=p07", "action=arm wave", "seconds=600", "rig=simulated", "profile=light")
+    handle = recording_now(run_id)
+
+    second = maepose("capture", "--root", str(server.root))
+    assert second.returncode == 1
+    assert "Another capture is using this rig" in second.stderr
+
+    client.set_flow_run_state(run_id, Cancelling())
+    run = finished(run_id)
+    assert run.state.type.value == "CANCELLED"
+    assert run.name == "capture-p07"
+    recording = open_recording(server.root, handle.recording_id)
+    assert recording.sealed
+    assert "Stopped by request" in recording.manifest.reason
+    assert recording.manifest.participant == "p07"
+    assert [segment.action for segment in recording.manifest.segments] == ["arm wave"]
+    assert recording.frame_count > 2
+    assert verify(recording).ok
+    assert not recorder_alive(server.root, recording.id)
+    assert processing_run(recording.id).deployment_id
+
+
+def test_a_recorder_outlives_its_worker_and_its_flow(server, client, capture, finished, recording_now):
+    run_id = capture("seconds=4")
+    handle = recording_now(run_id)
+    flow_process = next(pid for pid, run in flow_run_processes(server.root).items() if run == str(run_id))
+    before = read_server(server.root).processes
+    killed = before["worker-rig"]
+    for pid in (killed, flow_process):
+        os.kill(pid, signal.SIGKILL)
+    assert not handle.progress().ended
+    progress = handle.wait(60)
+    assert (progress.state, progress.status) == ("done", "success")
+    recording = open_recording(server.root, handle.recording_id)
+    assert recording.frame_count >= 40
+    assert verify(recording).ok
+
+    # Its run would say "Running" for ever and hold the rig's one slot; starting again clears that and replaces the worker.
+    assert client.read_flow_run(run_id).state.is_running()
+    words: list[str] = []
+    again = start(server.root, tell=words.append)
+    assert "runs already" in words[0]
+    assert again.processes["worker-rig"] != killed
+    assert again.processes == before | {"worker-rig": again.processes["worker-rig"]}
+    assert client.read_flow_run(run_id).state.is_crashed()

@@ -1,0 +1,243 @@
+"""The command line: what it prints, what it exits with, and one life of a recording without any server."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main
+from pipeline.recording import open_recording
+
+RIG = 'kind = "simulated"\nwaveform = "light"\nseconds = 0.6\nreserve_bytes = 0\n'
+VERBS = ["capture", "config", "demo", "doctor", "down", "export", "import", "list", "process", "recover", "stop", "up"]
+VERBS += ["verify", "view"]
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Run one verb in this process: (exit code, standard output, standard error)."""
+    monkeypatch.setenv("MAEPOSE_ROOT", str(tmp_path / "data"))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def verb(*words: object) -> tuple[int, str, str]:
+        code = 0
+        try:
+            main([str(word) for word in words])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return code, *capsys.readouterr()
+
+    yield verb
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_and_takes_root_and_json(run, verb):
+    code, out, _ = run(verb, "--help")
+    assert code == 0
+    assert "--root" in out
+    assert "--json" in out
+
+
+def test_help_names_every_verb(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    assert [verb for verb in VERBS if verb not in out] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("no-such-verb",),
+        ("verify",),
+        ("import",),
+        ("import", "x.bin", "--sample-order", "backwards"),
+        ("process", "x", "--preset", "fancy"),
+        ("capture", "--seconds", "-1"),
+        ("capture", "--participant", "a/b"),
+        ("list", "--no-such-option"),
+        ("up", "--port", "99999"),
+    ],
+)
+def test_wrong_usage_exits_with_2(run, words):
+    code, out, err = run(*words)
+    assert code == 2
+    assert out == ""
+    assert "Traceback" not in err
+    assert err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("verify", "nobody"), "There is no recording 'nobody'"),
+        (("process", "nobody"), "There is no recording 'nobody'"),
+        (("view", "nobody"), "There is no recording 'nobody'"),
+        (("recover", "nobody"), "There is no recording 'nobody'"),
+        (("export", "nobody", "--pcap", "x.pcap"), "There is no recording 'nobody'"),
+        (("verify", "../etc"), "is not a recording id"),
+        (("import", "nothing.bin"), "nothing.bin"),
+        (("capture", "--profile", "nothing"), "nothing"),
+        (("stop",), "none is running"),
+        (("stop", "nobody"), "no session 'nobody'"),
+    ],
+)
+def test_a_failure_is_one_sentence_and_exit_code_1(run, words, sentence):
+    code, out, err = run(*words)
+    assert (code, out) == (1, "")
+    assert sentence in err
+    assert err.splitlines()[-1].startswith("maepose: ")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("words", [("--debug", "verify", "nobody"), ("verify", "nobody", "--debug")])
+def test_debug_shows_where(maepose, words):
+    done = maepose(*words)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_broken_rig_file_is_named(run, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rig.toml").write_text("seconds = -1\n")
+    code, _, err = run("config")
+    assert code == 1
+    assert "rig.toml" in err
+    assert "seconds" in err
+
+
+def test_config_prints_what_holds(run):
+    code, out, _ = run("config", "--json")
+    settings = json.loads(out)
+    assert code == 0
+    assert settings["rig"]["kind"] == "simulated"
+    assert settings["waveform"]["name"] == "light"
+    assert settings["derived"]["frame_bytes"] == 64 * 2 * 4 * 256 * 4
+
+
+def test_root_wins_over_the_environment_and_looking_creates_nothing(run, tmp_path):
+    code, out, _ = run("list", "--json", "--root", tmp_path / "other")
+    assert (code, json.loads(out)) == (0, {"root": str(tmp_path / "other"), "recordings": []})
+    assert not (tmp_path / "other").exists()
+
+
+def test_down_without_a_server_is_done_already(run):
+    assert run("down", "--json")[:2] == (0, '{"stopped": false}\n')
+
+
+def test_one_life_of_a_recording_without_any_server(run, tmp_path):
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "rig.toml").write_text(RIG)
+
+    code, out, _ = run("doctor", "--json")
+    checks = json.loads(out)
+    assert (code, checks["ok"]) == (0, True)
+    assert {"card", "radar", "disk", "duty cycle"} <= {check["name"] for check in checks["checks"]}
+
+    code, out, _ = run("capture", "--participant", "p03", "--json")
+    captured = json.loads(out)
+    assert (code, captured["status"], captured["simulated"]) == (0, "success", True)
+    assert captured["frames"] >= 6
+    assert captured["missing_bytes"] == 0
+    made = captured["recording"]
+
+    code, out, _ = run("process", made, "--json")
+    processed = json.loads(out)
+    assert (code, processed["rebuilt"], processed["frames_made"]) == (0, True, captured["frames"])
+    assert processed["simulated"] is True
+    assert processed["frames_per_s"] > 0
+    code, out, _ = run("process", made, "--json")
+    assert (code, json.loads(out)["rebuilt"]) == (0, False)
+
+    code, out, _ = run("view", made, "--json")
+    pictures = [Path(name) for name in json.loads(out)["pictures"]]
+    assert code == 0
+    assert [path.read_bytes()[:4] for path in pictures] == [b"\x89PNG"] * 3
+
+    code, out, _ = run("verify", made, "--json")
+    assert (code, json.loads(out)["ok"]) == (0, True)
+
+    capture_file = tmp_path / "copy.pcap"
+    code, out, _ = run("export", made, "--pcap", capture_file, "--json")
+    assert (code, json.loads(out)["packets"]) == (0, captured["packets"])
+    config = root / "recordings" / made / "radar.cfg"
+    code, out, _ = run("import", capture_file, "--config", config, "--id", "copy", "--json")
+    imported = json.loads(out)
+    assert (code, imported["recording"], imported["frames"]) == (0, "copy", captured["frames"])
+    assert (root / "recordings/copy/adc.bin").read_bytes() == (root / "recordings" / made / "adc.bin").read_bytes()
+
+    code, out, _ = run("list", "--json")
+    listed = json.loads(out)["recordings"]
+    assert [(row["id"], row["status"], row["problem"]) for row in listed] == [
+        (made, "success", None),
+        ("copy", "success", None),
+    ]
+    assert run("recover")[0] == 0
+
+    adc = root / "recordings" / "copy" / "adc.bin"
+    adc.chmod(0o644)
+    adc.write_bytes(adc.read_bytes()[:-1] + b"\1")
+    code, out, err = run("verify", "copy", "--json")
+    assert (code, json.loads(out)["ok"]) == (1, False)
+    assert "SHA-256" in err
+
+
+def wait_for_samples(root: Path) -> None:
+    """Return once two frames are on disk."""
+    deadline = time.monotonic() + 180
+    while not any(path.stat().st_size > 1_000_000 for path in root.glob("recordings/*/adc.bin")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_interrupting_a_capture_seals_it(tmp_path):
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "rig.toml").write_text(RIG)
+    command = [
+        str(Path(sys.executable).with_name("maepose")),
+        "capture",
+        "--seconds",
+        "600",
+        "--json",
+        "--root",
+        str(root),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for_samples(root)
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    answer = json.loads(out)
+    recording = open_recording(root, answer["recording"])
+    assert recording.sealed
+    assert "Stopped by request" in recording.manifest.reason
+    assert answer["status"] == recording.manifest.status
+
+
+def test_a_recorder_whose_terminal_died_goes_on_and_can_be_stopped(tmp_path, run, monkeypatch):
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "rig.toml").write_text(RIG)
+    command = [str(Path(sys.executable).with_name("maepose")), "capture", "--seconds", "600", "--root", str(root)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_samples(root)
+    process.kill()
+    process.wait()
+    (made,) = [path.name for path in (root / "recordings").iterdir()]
+    code, _, err = run("recover", made)
+    assert code == 1
+    assert "still being recorded" in err
+    code, out, _ = run("stop", "--json")
+    assert (code, json.loads(out)["recording"]) == (0, made)
+    assert open_recording(root, made).sealed

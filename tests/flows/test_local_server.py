@@ -1,0 +1,129 @@
+"""The local server: healthy on the pinned versions, started once, repaired, and stopped without a trace."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.address import read_server, running_server, server_file
+from flows.local_server import environment, start, stop
+from pipeline.errors import PipelineError
+
+
+def prefect_processes(root: Path) -> list[str]:
+    """Command lines of every living process that works for the local server of `root`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"PREFECT_HOME={root / 'prefect'}".encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def test_the_server_starts_on_the_pinned_versions_and_knows_every_deployment(server, client):
+    names = {
+        f"{client.read_flow(deployment.flow_id).name}/{deployment.name}" for deployment in client.read_deployments()
+    }
+    assert names == {
+        "capture-session/default",
+        "process-recording/default",
+        "import-recording/default",
+        "reprocess-recordings/default",
+    }
+
+
+def test_pools_bound_how_much_runs_at_once(server, client):
+    assert client.read_work_pool("rig").concurrency_limit == 1
+    assert client.read_work_pool("cpu").concurrency_limit == 2
+
+
+def test_reprocessing_is_scheduled_every_night(server, client):
+    deployment = client.read_deployment_by_name("reprocess-recordings/default")
+    (schedule,) = deployment.schedules
+    assert (schedule.slug, schedule.active) == ("nightly", True)
+    assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 2 * * *", "UTC")
+
+
+def test_the_schedule_makes_runs(server, client, wait_for):
+    """SQLAlchemy 2.1 would leave this empty for ever, without a word."""
+    deployment = client.read_deployment_by_name("reprocess-recordings/default")
+    runs = wait_for(
+        lambda: [run for run in client.read_flow_runs() if run.deployment_id == deployment.id and run.auto_scheduled],
+        within_s=60,
+        what="a scheduled run",
+    )
+    assert {run.state.type.value for run in runs} == {"SCHEDULED"}
+
+
+def test_the_server_listens_on_loopback_only(server):
+    addresses = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    listening = [line.split()[1] for line in addresses if line.split()[3] == "0A"]
+    ours = [address for address in listening if address.endswith(f":{server.port:04X}")]
+    assert ours == [f"0100007F:{server.port:04X}"]
+
+
+def test_nothing_of_another_server_reaches_its_commands(server, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_KEY", "of-another-server")
+    variables = environment(server)
+    assert "PREFECT_API_KEY" not in variables
+    assert variables["PREFECT_API_URL"] == server.api_url
+    assert (variables["DO_NOT_TRACK"], variables["PREFECT_SERVER_ANALYTICS_ENABLED"]) == ("1", "false")
+
+
+def test_interrupted_while_starting_it_leaves_nothing(tmp_path):
+    root = tmp_path / "data"
+    command = [str(Path(sys.executable).with_name("maepose")), "up", "--root", str(root)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not server_file(root).exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        assert prefect_processes(root)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) != 0
+    finally:
+        process.kill()
+    assert prefect_processes(root) == []
+    assert read_server(root) is None
+
+
+def test_a_taken_port_is_said(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PipelineError, match=f"Port {port} is taken"):
+            start(tmp_path, port=port)
+    assert read_server(tmp_path) is None
+
+
+def test_a_data_root_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PipelineError, match="cannot be written"):
+        start(tmp_path / "file" / "data")
+
+
+def test_stopping_what_does_not_run_says_so(tmp_path):
+    assert stop(tmp_path) is False
+
+
+def test_an_address_of_a_dead_server_is_not_used(tmp_path):
+    server_file(tmp_path).parent.mkdir()
+    server_file(tmp_path).write_text('{"root": "/x", "port": 9, "processes": {"server": 1}}')
+    assert read_server(tmp_path) is not None
+    assert running_server(tmp_path) is None
+
+
+def test_a_broken_address_is_said(tmp_path):
+    server_file(tmp_path).parent.mkdir()
+    server_file(tmp_path).write_text("{")
+    with pytest.raises(PipelineError, match="does not name a server"):
+        read_server(tmp_path)

@@ -1,0 +1,152 @@
+"""Import and nightly reprocessing as flows, run in this process against the real server."""
+
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    temporary_settings,
+)
+
+import processing.cubes
+from flows.address import worker_root
+from flows.import_recording import import_recording
+from flows.products import config_for, make_products, needs_work
+from flows.reprocess_recordings import reprocess_recordings
+from pipeline.cfg_text import write_cfg
+from pipeline.cube import MARKER, cube_path, open_cube
+from pipeline.cube_config import preset
+from pipeline.errors import PipelineError
+from pipeline.manifest import RecordingManifest
+from pipeline.recording import create_recording, open_recording, seal
+from pipeline.waveform import PRESETS
+
+SMALL = PRESETS["light"].model_copy(update={"samples": 32, "loops": 8})
+
+
+def make_recording(root: Path, recording_id: str, frames: int = 2) -> str:
+    """A small sealed recording of noise."""
+    folder = create_recording(root, RecordingManifest(id=recording_id, simulated=True, waveform=SMALL))
+    words = np.random.default_rng(len(recording_id)).integers(-200, 200, frames * SMALL.frame_bytes // 2, np.int16)
+    (folder / "adc.bin").write_bytes(words.tobytes())
+    seal(folder)
+    return recording_id
+
+
+def made_at(root: Path, recording_id: str) -> int:
+    return (cube_path(root, recording_id) / MARKER).stat().st_mtime_ns
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MAEPOSE_ROOT", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def against_server(server) -> Iterator[None]:
+    settings = {
+        PREFECT_API_URL: server.api_url,
+        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False,
+        PREFECT_LOGGING_TO_API_ENABLED: False,
+    }
+    with temporary_settings(settings):
+        yield
+
+
+def test_products_are_made_once(root):
+    make_recording(root, "a")
+    first = make_products(root, "a", preset("default"))
+    assert first.cube.rebuilt
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in first.pictures)
+    times = [path.stat().st_mtime_ns for path in first.pictures]
+    second = make_products(root, "a", preset("default"))
+    assert not second.cube.rebuilt
+    assert second.pictures == first.pictures
+    assert [path.stat().st_mtime_ns for path in second.pictures] == times
+
+
+def test_forced_products_are_made_again_with_their_pictures(root):
+    make_recording(root, "a")
+    first = make_products(root, "a", preset("default"))
+    times = [path.stat().st_mtime_ns for path in first.pictures]
+    second = make_products(root, "a", preset("default"), force=True)
+    assert second.cube.rebuilt
+    assert all(path.stat().st_mtime_ns > time for path, time in zip(second.pictures, times, strict=True))
+
+
+def test_a_cube_keeps_the_configuration_it_was_made_with(root):
+    make_recording(root, "a")
+    assert config_for(root, "a", None) == preset("default")
+    make_products(root, "a", preset("paper"))
+    assert config_for(root, "a", None) == preset("paper")
+    assert needs_work(root, "a", None) == ""
+    assert needs_work(root, "a", "default") == "stale"
+
+
+def test_the_night_makes_what_is_missing_and_does_nothing_twice(root, against_server):
+    make_recording(root, "a")
+    make_recording(root, "b")
+    make_products(root, "b", preset("paper"))
+    unsealed = create_recording(root, RecordingManifest(id="going-on", simulated=True, waveform=SMALL))
+    before = made_at(root, "b")
+    assert reprocess_recordings() == {"a": "2 frames made"}
+    assert made_at(root, "b") == before
+    assert open_cube(root, "a").frames == 2
+    assert unsealed.exists()
+    before = made_at(root, "a")
+    assert reprocess_recordings() == {}
+    assert made_at(root, "a") == before
+
+
+def test_the_night_rebuilds_exactly_what_a_new_algorithm_made_stale(root, against_server, monkeypatch):
+    make_recording(root, "a")
+    make_products(root, "a", preset("default"))
+    old = open_cube(root, "a").key
+    monkeypatch.setattr(processing.cubes, "ALGORITHM_VERSION", "a-later-one")
+    make_recording(root, "b")
+    make_products(root, "b", preset("default"))
+    before = made_at(root, "b")
+    assert list(reprocess_recordings()) == ["a"]
+    assert open_cube(root, "a").key != old
+    assert made_at(root, "b") == before
+
+
+def test_the_night_goes_on_after_a_failure_and_names_it(root, against_server):
+    for name in ("a", "b", "c"):
+        make_recording(root, name)
+    manifest = root / "recordings" / "c" / "recording.json"
+    manifest.chmod(0o644)
+    manifest.write_text("{")
+    (root / "cubes").mkdir()
+    with (root / "cubes" / ".a.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as another job at the same cube would
+        with pytest.raises(PipelineError, match="2 of 3 recordings could not be processed: c, a;"):
+            reprocess_recordings()
+    assert open_cube(root, "b").frames == 2
+    with pytest.raises(PipelineError, match="1 of 2 recordings could not be processed: c;"):
+        reprocess_recordings()
+    assert open_cube(root, "a").frames == 2
+
+
+def test_an_import_is_sealed_and_announced(server, against_server, monkeypatch, tmp_path):
+    monkeypatch.setenv("MAEPOSE_ROOT", str(server.root))
+    source = tmp_path / "adc_data.bin"
+    source.write_bytes(np.random.default_rng(0).integers(-99, 99, 3 * SMALL.frame_bytes // 2, np.int16).tobytes())
+    (tmp_path / "radar.cfg").write_text(write_cfg(SMALL))
+    made = import_recording(str(source), [str(tmp_path / "radar.cfg")], "q-first", "imported", participant="p02")
+    recording = open_recording(server.root, made)
+    assert (recording.id, recording.frame_count, recording.manifest.participant) == ("imported", 3, "p02")
+    assert recording.sealed
+
+
+def test_a_flow_run_without_a_data_root_refuses_to_record_into_its_temporary_directory(monkeypatch):
+    monkeypatch.delenv("MAEPOSE_ROOT", raising=False)
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "x")
+    with pytest.raises(PipelineError, match="does not know where recordings go"):
+        worker_root()
