@@ -4,10 +4,10 @@
     python benchmarks/receive.py --seconds 600                     # the paper's rate for ten minutes
     python benchmarks/receive.py --only ours --folder /data/tmp    # where the bytes are written
 
-A sender in its own process paces packets of 1456 payload bytes over the loopback with `sendmmsg`. Each receiver runs in
-its own process too and writes what comes to disk: the same packets, the same socket buffer. "Share of a
-core" is the receiver process's own processor time (user and system, all threads) over the time packets came. In the busy
-scenario a cube job on two threads and a pure-Python busy loop run beside it.
+A sender in its own process paces packets of 1456 payload bytes over the loopback with `sendmmsg`. Each receiver runs in a
+process of its own with the same socket buffer, and writes what comes to disk; every byte of the file is compared with what
+was sent. "Share of a core" is the receiver process's processor time (user and system, all threads) over the time packets
+came. In the last scenario a cube job on two threads and a pure-Python busy loop run beside it.
 
 The `xwr` package's receiver (MIT) is measured where that package can be imported. It is no dependency of the project:
 

@@ -1,7 +1,7 @@
 """The pictures of docs/simulator.md, made from nothing but seeds.
 
-    python -m benchmarks.simulator_pictures                       # all, into docs/pictures, about a minute
-    python -m benchmarks.simulator_pictures actions --out /tmp    # one of: actions walker breathing room real
+    python -m benchmarks.simulator_pictures                       # all, into docs/pictures, half a minute
+    python -m benchmarks.simulator_pictures actions --out /tmp    # one of: actions walker real
 
 `real` needs the recordings kept beside the project (../shared/data) and says so where they are absent.
 """
@@ -15,9 +15,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from capture.simulator.actions import ACTIONS, perform
+from capture.simulator.body import INDEX
 from capture.simulator.echoes import EchoSynthesiser, frame_start_s
+from capture.simulator.gait import walk
 from capture.simulator.impairments import GOOD_BOARD, IDEAL, Impairments
-from capture.simulator.motion import placed
+from capture.simulator.motion import PlacedMotion, placed
 from capture.simulator.people_scene import people_scene
 from capture.simulator.person import person
 from capture.simulator.room import lab_room
@@ -34,10 +36,12 @@ MAPS = CubeConfig(products=("rd", "ra"), azimuth_bins=128)
 
 
 def decibels(power: np.ndarray) -> np.ndarray:
+    """Power in dB."""
     return 10 * np.log10(np.maximum(power, 1e-20))
 
 
 def one_person(action: str, seed: int = 5, **where: float) -> Scene:
+    """Somebody in a laboratory at one of the actions."""
     room = lab_room(seed)
     motion = perform(action, person(seed), seed, 20.0)
     return people_scene([placed(motion, where.pop("distance_m", 2.4), **where)], room)
@@ -122,21 +126,29 @@ def spectrogram(series: np.ndarray, w: Waveform) -> tuple[np.ndarray, np.ndarray
 
 
 def draw_walker(out: Path) -> None:
-    """Micro-Doppler of somebody who walks."""
-    from capture.simulator.bystander import bystander
-
-    motion = bystander(person(4), seed=2, duration_s=8.0)
-    series, w = slow_time(people_scene([motion]), 6.0)
+    """Micro-Doppler of somebody who walks up to the radar, and how fast pelvis and feet really are."""
+    motion = PlacedMotion(walk(person(4), ((0.2, 6.3), (0.0, 1.3)), 1, speed_mps=1.2), (0.0, 0.0, -1.0))
+    series, w = slow_time(people_scene([motion], scatterers=500), motion.duration_s)
     power, times, velocities = spectrogram(series[:, ::4], w)
-    with sheet(out / "sim-walker.png", 9, 4) as figure:
+    joints = motion.joints_at(times)
+    away = np.linalg.norm(joints, axis=2)
+    speed = np.gradient(away, times, axis=0)
+    with sheet(out / "sim-walker.png", 9, 4.2) as figure:
         plot = figure.subplots()
         top = power.max()
-        plot.pcolormesh(times, velocities, power, vmin=top - 45, vmax=top, cmap=MAP_COLOURS)
-        plot.set(xlabel="time (s)", ylabel=VELOCITY, ylim=(-6, 6), title="Micro-Doppler of a walker")
-
-
-def draw_breathing(out: Path) -> None:
-    """Phase of the chest's range bin over time, beside the chest's real movement."""
+        plot.pcolormesh(times, velocities, power, vmin=top - 65, vmax=top, cmap=MAP_COLOURS)
+        plot.plot(times, speed[:, INDEX["pelvis"]], color="white", linewidth=0.9, label="pelvis")
+        for side, style in (("left", "--"), ("right", ":")):
+            plot.plot(
+                times, speed[:, INDEX[f"{side}_ankle"]], style, color="#ff8a80", linewidth=0.9, label=f"{side} ankle"
+            )
+        plot.legend(loc="upper right", labelcolor="white")
+        plot.set(
+            xlabel="time (s)",
+            ylabel=VELOCITY,
+            ylim=(-5.5, 3),
+            title="Micro-Doppler of a walker (1.2 m/s), lines: truth",
+        )
 
 
 def repaired_openradar() -> np.ndarray | None:
@@ -190,10 +202,11 @@ def draw_real(out: Path) -> None:
             plots[1, column].legend()
 
 
-DRAWINGS = {"actions": draw_actions, "walker": draw_walker, "breathing": draw_breathing, "real": draw_real}
+DRAWINGS = {"actions": draw_actions, "walker": draw_walker, "real": draw_real}
 
 
 def main() -> None:
+    """Draw what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("which", nargs="*", choices=[[], *DRAWINGS], default=[])
     parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "pictures")

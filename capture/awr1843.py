@@ -5,7 +5,6 @@ One line at a time, each with its reply checked; what replies look like is in `c
 
 import time
 from collections.abc import Iterable
-from typing import Self
 
 import serial
 from serial.tools import list_ports
@@ -51,7 +50,7 @@ class RadarClient:
         self._start_line = "sensorStart"
         self._serial: serial.Serial | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RadarClient":
         self.connect()
         return self
 

@@ -10,8 +10,9 @@ import gzip
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -110,7 +111,7 @@ class CaptureFile:
         )
 
     def _records(
-        self, file: BinaryIO, take: Callable[[bytes, int], tuple[int, Frame | FrameRun | None]]
+        self, file: BufferedIOBase, take: Callable[[bytes, int], tuple[int, Frame | FrameRun | None]]
     ) -> Iterator[Frame | FrameRun]:
         """Frames of a file whose records follow one another, read in blocks.
 
@@ -130,7 +131,7 @@ class CaptureFile:
             buffer = buffer[at:]
         self.cut_bytes = len(buffer)
 
-    def _pcap(self, magic: bytes, file: BinaryIO) -> Iterator[Frame | FrameRun]:
+    def _pcap(self, magic: bytes, file: BufferedIOBase) -> Iterator[Frame | FrameRun]:
         order, tick_ns = _PCAP_MAGICS[magic]
         rest = file.read(20)
         if len(rest) < 20:
@@ -157,7 +158,7 @@ class CaptureFile:
 
         return self._records(file, take)
 
-    def _pcapng(self, file: BinaryIO) -> Iterator[Frame | FrameRun]:
+    def _pcapng(self, file: BufferedIOBase) -> Iterator[Frame | FrameRun]:
         order, interfaces = "<", list[_Interface]()
         self._place = 0
 
@@ -266,10 +267,10 @@ def _known(magic: bytes) -> bool:
     return magic in _PCAP_MAGICS or magic == _PCAPNG_MAGIC
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> BufferedIOBase:
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
-    return cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb", buffering=1 << 20)
+    return gzip.GzipFile(path) if zipped else path.open("rb", buffering=1 << 20)
 
 
 class PcapWriter:

@@ -36,8 +36,8 @@ _HOLE_ROWS = 2**16
 _BATCH = 512
 _RECEIVE_PRIORITY, _WRITE_PRIORITY = 10, 5  # SCHED_FIFO; both threads sleep most of the time
 _NICE = -10
-_WRITE_INTERVAL_S = 0.05
-_HURRIED_WRITE_INTERVAL_S = 0.001
+_WRITE_INTERVAL_S, _SHORTEST_WRITE_INTERVAL_S = 0.05, 0.002
+_WRITE_BYTES = 2**20  # a write of so many finds them in the processor's cache still
 _SYNC_INTERVAL_S = 1.0
 _LONGEST_PAUSE_S = 0.004
 
@@ -188,14 +188,17 @@ class Receiver:
     def _write(self) -> None:
         state = self._state
         self._notes.append(_raise_priority(_WRITE_PRIORITY, "write"))
+        interval_s = _WRITE_INTERVAL_S
         try:
             while True:
                 last = self._received.is_set()
-                self._writer.write_closed()
+                wrote_bytes = self._writer.write_closed()
                 if last and state[kernels.TAIL] == state[kernels.CLOSED]:
                     break
-                hurry = state[kernels.HIGH] - state[kernels.TAIL] > self._ring_bytes // 4 * 3
-                self._received.wait(_HURRIED_WRITE_INTERVAL_S if hurry else _WRITE_INTERVAL_S)
+                fit_s = interval_s * _WRITE_BYTES / max(wrote_bytes, 1)
+                interval_s = min(max(fit_s, _SHORTEST_WRITE_INTERVAL_S), _WRITE_INTERVAL_S)
+                full = state[kernels.HIGH] - state[kernels.TAIL] > self._ring_bytes // 4 * 3
+                self._received.wait(_SHORTEST_WRITE_INTERVAL_S if full else interval_s)
         except OSError as error:
             self._disk_failed(error)
             with contextlib.suppress(OSError):  # what is on disk can still be vouched for, if the disk takes that much

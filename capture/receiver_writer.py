@@ -54,10 +54,10 @@ class StreamWriter:
         os.fsync(directory)  # or a power cut could lose the names
         os.close(directory)
 
-    def write_closed(self) -> None:
-        """Write the bytes closed by now, then the records they allow. OSError where the disk refuses."""
+    def write_closed(self) -> int:
+        """Write the bytes closed by now, then the records they allow; how many bytes. OSError where the disk refuses."""
         closed = int(self._state[CLOSED])
-        tail = int(self._state[TAIL])
+        start = tail = int(self._state[TAIL])
         while tail < closed:
             at = tail % len(self._ring)
             room = self.free_bytes() - self._reserve_bytes
@@ -67,6 +67,7 @@ class StreamWriter:
             tail += os.write(self._adc, self._ring[at : at + length])
             self._state[TAIL] = tail
         self.write_records()
+        return tail - start
 
     def write_records(self) -> None:
         """Append the records of bytes on disk."""

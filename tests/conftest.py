@@ -25,7 +25,7 @@ def _hooked_modules() -> list[str]:
     return modules
 
 
-install_import_hook(_hooked_modules(), "beartype.beartype")
+install_import_hook(_hooked_modules(), "shape_check.checked")
 
 
 @pytest.fixture(scope="session")

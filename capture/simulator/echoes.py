@@ -3,7 +3,8 @@
 With `t` from a ramp's start, f(t) = f0 + S t, and tau(t) the exact two-way delay transmitter -> scatterer -> receiver
 at that moment, the beat signal (I + jQ) is
 
-    s(t) = sum over scatterers of  A exp(j 2 pi (f(t) tau(t) - S tau(t)^2 / 2)),   A = gain * amplitude * g_tx g_rx / (R_tx R_rx)
+    s(t) = sum over scatterers of  A exp(j 2 pi (f(t) tau(t) - S tau(t)^2 / 2))
+    A = gain * amplitude * g_tx g_rx / (R_tx R_rx)
 
 where g are the antennas' field factors towards the scatterer (`antenna_pattern`). What the board does to that sum is in
 `impairments`. So a receding target has positive Doppler, and range migration, Doppler inside the chirp, TDM timing, near-field
@@ -101,13 +102,20 @@ def _plain_chirp(
 def _static_chirps(
     scene: Scene, waveform: Waveform, gain: float, antenna: AntennaKind
 ) -> Complex128[np.ndarray, "tx_slot rx sample"]:
-    """What the room adds to every chirp."""
+    """What the room adds to every chirp: the same sum, its delays the same for every sample."""
     w = waveform
+    ramp_hz = w.start_frequency_hz + w.slope_hz_per_s * (w.adc_start_time_s + np.arange(w.samples) / w.sample_rate_hz)
     fixed_m, amplitude = scene.room()
-    everywhere = np.broadcast_to(fixed_m, (w.samples, *fixed_m.shape))
-    all_the_while = np.broadcast_to(amplitude, (w.samples, len(amplitude)))
-    slots = [_plain_chirp(everywhere, everywhere, all_the_while, w, slot, gain, antenna) for slot in range(w.tx_slots)]
-    return np.stack(slots)
+    level = gain * amplitude * field_factor(fixed_m, antenna) ** 2
+    tx_elements, rx_elements = element_positions(w)
+    out = np.empty((w.tx_slots, w.rx_count, w.samples), np.complex128)
+    for slot, rx in np.ndindex(w.tx_slots, w.rx_count):
+        tx_m = np.linalg.norm(fixed_m - tx_elements[slot], axis=1)
+        rx_m = np.linalg.norm(fixed_m - rx_elements[rx], axis=1)
+        delay_s = (tx_m + rx_m) / SPEED_OF_LIGHT_MPS
+        turns = np.outer(ramp_hz, delay_s) - 0.5 * w.slope_hz_per_s * delay_s**2
+        out[slot, rx] = np.exp(2j * np.pi * turns) @ (level / (tx_m * rx_m))
+    return out
 
 
 class EchoSynthesiser:
@@ -164,8 +172,8 @@ class EchoSynthesiser:
 
         def chirps(first: int, last: int) -> None:
             kernels.add_echoes(
-                tx_m, rx_m, level, self._clutter, factors, self._added, self._noise, noise_start, self._chirp_time_s, self._knot_step_s,
-                self._beat, w.samples, _ORDER_CODES[w.sample_order], first, last, out.view(np.int32),
+                tx_m, rx_m, level, self._clutter, factors, self._added, self._noise, noise_start, self._chirp_time_s,
+                self._knot_step_s, self._beat, w.samples, _ORDER_CODES[w.sample_order], first, last, out.view(np.int32),
             )  # fmt: skip
 
         if self._pool is None:

@@ -59,27 +59,14 @@ def knot_distances(positions, elements, out):
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def add_echoes(
-    tx_m,
-    rx_m,
-    level,
-    clutter,
-    factors,
-    added,
-    noise,
-    noise_start,
-    chirp_time,
-    knot_step,
-    beat,
-    samples,
-    order,
-    first,
-    last,
-    out,
-):
+    tx_m, rx_m, level, clutter, factors, added, noise, noise_start, chirp_time, knot_step, beat, samples, order, first,
+    last, out,
+):  # fmt: skip
     """Words of chirps [first, last) of a frame.
 
     `tx_m` (slot, knot, scatterer) and `rx_m` (rx, knot, scatterer) are distances in metres at the knots, `knot_step`
-    seconds apart, `level` (knot, scatterer) the float32 amplitudes at 1 m there; `chirp_time` (chirp) is each chirp's mid-window time after the first knot; `beat` holds
+    seconds apart, `level` (knot, scatterer) the float32 amplitudes at 1 m there;
+    `chirp_time` (chirp) is each chirp's mid-window time after the first knot; `beat` holds
     [1/c, centre frequency Hz, slope Hz/s, sample interval s]; `clutter` is float32 (slot, rx, block, real lanes then imaginary);
     `factors` float32 (chirp, rx, 4) what the board multiplies echoes and clutter by: magnitude, turns, real, imaginary;
     `added`, laid out like `clutter`, what the board itself adds;

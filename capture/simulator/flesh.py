@@ -1,13 +1,16 @@
 """The shape of a body, for radar and camera alike: tapered capsules between joints, as thick as the person's build.
 
-Mean radii follow the girths of adults with a body-mass index of 22 (ANSUR-like circumferences over 2 pi), scaled with
-height; trunk and thighs take more of a heavier build than forearms, shanks and head do.
+Mean radii follow the girths of adults with a body-mass index of 22 (circumferences over 2 pi). Trunk and thighs take more
+of a heavier build than forearms, shanks and head do, and grow with the root of the height as flesh at one index does, so
+that the body weighs what the person weighs to a tenth or so (a test weighs them).
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 from capture.simulator.person import RGB, Person
+
+_BELLY_M, _HIP_M = 0.112, 0.095
 
 ColourSlot = Literal["skin", "hair", "top", "trousers", "shoes", "sleeve", "trouser_leg"]
 """Where a limb takes its colour from; `sleeve` and `trouser_leg` are skin where clothes are short."""
@@ -25,15 +28,25 @@ class Limb:
     colour: ColourSlot
 
 
+def trunk_radius_m(person: Person) -> float:
+    """How far flesh reaches in front of the lower spine, metres: half the trunk's depth."""
+    return _BELLY_M * _breadths(person)[0]
+
+
+def hips_half_breadth_m(person: Person) -> float:
+    """How far flesh reaches sideways of the pelvis, metres."""
+    return person.bones.hip_half_width + _HIP_M * _breadths(person)[0]
+
+
 def limbs_of(person: Person) -> tuple[Limb, ...]:
     """The capsules of a body, trunk first; each end's centre is a joint of `body.BODY_JOINTS`."""
     size = person.height_m / 1.72
-    heavy, middle, light = (size * person.build**power for power in (1.3, 0.9, 0.45))
+    heavy, middle, light = _breadths(person)
     bones = person.bones
     limbs = [
-        Limb("chest", "spine", "neck", 0.112 * heavy, 0.070 * middle, "top"),
-        Limb("abdomen", "pelvis", "spine", 0.112 * heavy, 0.108 * heavy, "top"),
-        Limb("hips", "left_hip", "right_hip", 0.092 * heavy, 0.092 * heavy, "trousers"),
+        Limb("chest", "spine", "neck", _BELLY_M * heavy, 0.070 * middle, "top"),
+        Limb("abdomen", "pelvis", "spine", _BELLY_M * heavy, 0.108 * heavy, "top"),
+        Limb("hips", "left_hip", "right_hip", _HIP_M * heavy, _HIP_M * heavy, "trousers"),
         Limb("neck", "neck", "head", 0.055 * middle, 0.078 * light, "skin"),
         Limb("face", "head", "nose", 0.080 * light, 0.016 * size, "skin"),
         Limb("skull", "head", "head_top", 0.092 * light, 0.018 * light, "hair"),
@@ -53,6 +66,12 @@ def limbs_of(person: Person) -> tuple[Limb, ...]:
             Limb(f"{side}_sole", f"{side}_heel", f"{side}_toe", bones.heel_height, bones.toe_height, "shoes"),
         ]
     return tuple(limbs)
+
+
+def _breadths(person: Person) -> tuple[float, float, float]:
+    """Factors on mean radii of trunk and thighs, of shoulders and arms and knees, of what hardly fattens."""
+    size, build = person.height_m / 1.72, person.build
+    return 1.04 * size**0.55 * build**1.4, 1.04 * size**0.6 * build**0.9, size**0.75 * build**0.45
 
 
 def colour_of(person: Person, slot: ColourSlot) -> RGB:

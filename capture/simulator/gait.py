@@ -89,7 +89,7 @@ class Walker:
             else:  # slow down over the last steps
                 longest = 0.6 * left if stop and 0.6 * step < left < 1.6 * step else left
                 length = min(longest, 0.6 * step if first else step) * np.cos(0.6 * turn)
-            self._footfall(float(length), stopping=stop and left - length < 0.12)
+            self._footfall(float(length), stopping=bool(stop and left - length < 0.12))
             first = abs(turn) > _SHARP
         if stop:
             self._footfall(0.0)

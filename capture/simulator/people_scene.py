@@ -43,6 +43,7 @@ class PeopleScene:
     def __init__(self, motions: Sequence[Motion], place: Room | None, scatterers: int) -> None:
         self.motions, self.place = tuple(motions), place
         self._bodies = tuple(RadarBody(motion.person, scatterers) for motion in motions)
+        self._latest: tuple[bytes, list[np.ndarray]] = b"", []
         self._first_limb = np.cumsum([0, *(len(body.limbs) for body in self._bodies)]).tolist()
         self._unrest: Restless | None = None
         self._still: tuple[np.ndarray, np.ndarray] = np.zeros((0, 3)), np.zeros(0)
@@ -70,7 +71,7 @@ class PeopleScene:
         """See `scene.Scene`: people, then fan and curtain, then what people's shadows take from the room."""
         positions, amplitudes = [], []
         if self._bodies:
-            joints = [motion.joints_at(times_s) for motion in self.motions]
+            joints = self._joints(times_s)
             limbs = joined([body.ends(at) for body, at in zip(self._bodies, joints, strict=True)])
             for number, (body, motion, at) in enumerate(zip(self._bodies, self.motions, joints, strict=True)):
                 points, normals = body.surface(at, motion.chest_rise_at(times_s))
@@ -96,8 +97,7 @@ class PeopleScene:
         """
         times = len(times_s)
         sent, heard, amplitude = [np.zeros((times, 0, 3))], [np.zeros((times, 0, 3))], [np.zeros((times, 0))]
-        for number, (body, motion) in enumerate(zip(self._bodies, self.motions, strict=True)):
-            joints = motion.joints_at(times_s)
+        for number, (body, joints) in enumerate(zip(self._bodies, self._joints(times_s), strict=True)):
             lumps = np.stack([0.5 * (joints[:, INDEX[a]] + joints[:, INDEX[b]]) for a, b, _ in _LUMPS], axis=1)
             strength = np.sqrt(_LUMP_ASPECT * _lump_cross_sections(body))
             for axis, plane_m, field in self._mirrors:
@@ -119,6 +119,14 @@ class PeopleScene:
                 heard.append(pair[1][:, None])
                 amplitude.append((field * strength[lump] * np.sqrt(2.0))[:, None])
         return np.concatenate(sent, axis=1), np.concatenate(heard, axis=1), np.concatenate(amplitude, axis=1)
+
+    def _joints(self, times_s: Float64[np.ndarray, " time"]) -> list[Float64[np.ndarray, "time joint 3"]]:
+        """Everybody's joints; those of the moments asked for last are kept, because a frame asks twice."""
+        asked, known = self._latest
+        if asked != times_s.tobytes():
+            known = [motion.joints_at(times_s) for motion in self.motions]
+            self._latest = times_s.tobytes(), known
+        return known
 
     def _glints_near(self) -> list[tuple[int, np.ndarray, float, int]]:
         """For each person a few scatterers of the room that light them up or mirror them, and the lump each one meets."""
@@ -166,7 +174,7 @@ def people_scene(motions: Sequence[Motion], room: Room | None = None, scatterers
     Raises PipelineError where somebody stands within 0.3 m of the radar or outside the room at the motion's start.
     """
     for motion in motions:
-        x, y, z = motion.joints_at(np.zeros(1))[0, INDEX["pelvis"]].tolist()
+        x, y, _ = motion.joints_at(np.zeros(1))[0, INDEX["pelvis"]].tolist()
         if np.hypot(x, y) < 0.3:
             raise PipelineError(
                 f"Person {motion.person.seed} stands {np.hypot(x, y):.2f} m from the radar; place them 0.3 m away or more."

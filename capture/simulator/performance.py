@@ -215,7 +215,7 @@ class Performance:
         if len(allowed) == 1:
             height = allowed[0]
         else:
-            height = _softly_lower(*allowed, _SOFT_M + _SOFT_PER_CROUCH * crouch_m) - crouch_m
+            height = _softly_lower(allowed[0], allowed[1], _SOFT_M + _SOFT_PER_CROUCH * crouch_m) - crouch_m
             height = _softly_lower(height, ceiling_m, _SOFT_CEILING_M)
         return np.concatenate([level_m, height[:, None]], axis=1)
 

@@ -21,8 +21,8 @@ from capture.simulator.person import Person
 from capture.simulator.radar_body_kernels import visible
 
 REFLECTIVITY = 1.2
-"""Cross-section of a square metre of clothed skin met squarely: brings a standing adult to about -6 dBsm from the front, within the -8 to 0
-dBsm measured at 76-81 GHz. Over 1 because waves that cloth scatters go mostly back."""
+"""Cross-section of a square metre of clothed skin met squarely: brings a standing adult to about -6 dBsm from the front,
+within the -10 to 0 dBsm measured at 76-81 GHz. Over 1 because cloth sends most of what it scatters back."""
 _SPECULAR, _LOBE, _DIFFUSE = 0.75, 0.10, 0.25  # the lobe's width in 1 - cos: a standard deviation of 18 degrees
 _SPECKLE_SHAPE = 2.0  # of the gamma law of a patch's own strength
 

@@ -38,7 +38,7 @@ class SimulatedRig:
 
     `scene` defaults to the small seeded `default_scene`; what is streamed is what the radar is configured with over serial.
     `speed` is simulated seconds a second, 0 as fast as the receiver takes it. The first run's frames are exactly
-    `simulate_frames(scene, waveform, n, seed, impairments=impairments)`; the run after it has its noise from `seed + 1`, and so on.
+    `simulate_frames(scene, waveform, n, seed, impairments=impairments)`; the next run has its noise from `seed + 1`.
     """
 
     def __init__(

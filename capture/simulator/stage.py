@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from capture.simulator.body import SIDES, arm_directions
+from capture.simulator.flesh import hips_half_breadth_m
 from capture.simulator.inverse import arm_reaching, swing_to
 from capture.simulator.keyframes import Score
 from capture.simulator.performance import (
@@ -64,7 +65,7 @@ class Stage:
     def first_side(self) -> int:
         """The side this take begins with: 0 left, 1 right; more often the handed one."""
         handed = 0 if self.person.manner.left_handed else 1
-        return handed if self._cycle.random() < 0.7 else 1 - handed
+        return handed if self._cycle.random() < 0.88 else 1 - handed
 
     @property
     def tiredness(self) -> float:
@@ -256,7 +257,7 @@ class Stage:
         person, bones, name = self.person, self.person.bones, SIDES[side]
         bend = person.manner.arm_carry + np.radians(self.vary(f"{name} carry", 0.0, person=3.0, take=2.0))
         reach = np.sqrt(bones.upper_arm**2 + bones.forearm**2 + 2 * bones.upper_arm * bones.forearm * np.cos(bend))
-        hips_m = bones.hip_half_width + person.height_m / 1.72 * (0.095 * person.build**1.3 + 0.045)
+        hips_m = hips_half_breadth_m(person) + 0.045
         out = max(hips_m, bones.shoulder_half_width + 0.01) + self.vary(
             f"{name} hang", 0.02, person=0.012, take=0.004, least=0.0
         )

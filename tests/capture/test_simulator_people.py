@@ -107,7 +107,7 @@ def test_an_adult_is_as_bright_as_measured(seed):
 def test_amplitudes_fade_smoothly_and_repeat():
     scene, again = (people_scene([standing(3, "arm-swing")]) for _ in range(2))
     times = np.arange(0, 3, 2.5e-3)
-    positions, amplitude = scene.scatterers_at(times)
+    _, amplitude = scene.scatterers_at(times)
     np.testing.assert_array_equal(amplitude, again.scatterers_at(times)[1])
     step = np.abs(np.diff(amplitude, axis=0)).max(axis=0)
     assert np.all(step < 0.35 * np.abs(amplitude).max(axis=0) + 1e-6)
@@ -196,7 +196,9 @@ def test_a_mean_over_time_does_not_remove_an_empty_room():
     breathing = simulate_frames(
         people_scene([], room), w.model_copy(update={"period_ms": 400.0}), 10, impairments=GOOD_BOARD
     )
-    dead = simulate_frames(PointScene(fixed=tuple((tuple(p), a) for p, a in zip(*map(np.ndarray.tolist, still_scatterers(room)), strict=True))), w, 10)  # fmt: skip
+    points, amplitude = still_scatterers(room)
+    still = PointScene(fixed=tuple((tuple(at), a) for at, a in zip(points.tolist(), amplitude.tolist(), strict=True)))
+    dead = simulate_frames(still, w, 10)
     residue = []
     for frames in (breathing, dead):
         mean_over_loops = np.stack([decode(words, w).mean(axis=0) for words in frames])

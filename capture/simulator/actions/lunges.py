@@ -169,7 +169,8 @@ def spread_feet(stage: Stage, front: int, half_m: float, *, switch: bool = False
     for number, side in enumerate((1 - front, front) if switch else (front, 1 - front)):
         seconds = stage.seconds("set", 0.6 if switch else 0.8)
         turn = 0.45 * left if switch and number == 0 else left
-        stage.move(1.1 * seconds, _squared(turn), wait=False)
+        late = 0.3 * seconds if switch and number else 0.0
+        stage.move(1.1 * seconds - late, _squared(turn), wait=False, delay=late)
         stage.step(
             side, x + (1.0 - 2.0 * side) * half_m, y, yaw=yaws[side], seconds=seconds, lift_m=0.045 if switch else 0.07,
             lean=0.05 if switch else 0.45, heel_first=False,
