@@ -10,7 +10,7 @@ import gzip
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from io import BufferedIOBase
+from io import BufferedIOBase, BufferedReader, FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -270,7 +270,7 @@ def _known(magic: bytes) -> bool:
 def _open(path: Path) -> BufferedIOBase:
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
-    return gzip.GzipFile(path) if zipped else path.open("rb", buffering=1 << 20)
+    return gzip.GzipFile(path) if zipped else BufferedReader(FileIO(path), 1 << 20)
 
 
 class PcapWriter:

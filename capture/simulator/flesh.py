@@ -10,7 +10,7 @@ from typing import Literal
 
 from capture.simulator.person import RGB, Person
 
-_BELLY_M, _HIP_M = 0.112, 0.095
+_BELLY_M, _HIP_M, _KNEE_M = 0.112, 0.095, 0.057
 
 ColourSlot = Literal["skin", "hair", "top", "trousers", "shoes", "sleeve", "trouser_leg"]
 """Where a limb takes its colour from; `sleeve` and `trouser_leg` are skin where clothes are short."""
@@ -38,6 +38,11 @@ def hips_half_breadth_m(person: Person) -> float:
     return person.bones.hip_half_width + _HIP_M * _breadths(person)[0]
 
 
+def knee_radius_m(person: Person) -> float:
+    """How high a knee joint is above the floor that it kneels on, metres."""
+    return _KNEE_M * _breadths(person)[1]
+
+
 def limbs_of(person: Person) -> tuple[Limb, ...]:
     """The capsules of a body, trunk first; each end's centre is a joint of `body.BODY_JOINTS`."""
     size = person.height_m / 1.72
@@ -59,8 +64,8 @@ def limbs_of(person: Person) -> tuple[Limb, ...]:
             Limb(f"{side}_upper_arm", f"{side}_shoulder", f"{side}_elbow", 0.052 * middle, 0.040 * middle, "top"),
             Limb(f"{side}_forearm", f"{side}_elbow", f"{side}_wrist", 0.042 * middle, 0.027 * light, "sleeve"),
             Limb(f"{side}_hand", f"{side}_wrist", f"{side}_hand", 0.031 * light, 0.027 * light, "skin"),
-            Limb(f"{side}_thigh", f"{side}_hip", f"{side}_knee", 0.088 * heavy, 0.056 * middle, "trousers"),
-            Limb(f"{side}_shank", f"{side}_knee", f"{side}_ankle", 0.058 * middle, 0.036 * light, "trouser_leg"),
+            Limb(f"{side}_thigh", f"{side}_hip", f"{side}_knee", 0.088 * heavy, _KNEE_M * middle, "trousers"),
+            Limb(f"{side}_shank", f"{side}_knee", f"{side}_ankle", _KNEE_M * middle, 0.036 * light, "trouser_leg"),
             Limb(f"{side}_heel", f"{side}_ankle", f"{side}_heel", 0.035 * light, bones.heel_height, "shoes"),
             Limb(f"{side}_foot", f"{side}_ankle", f"{side}_toe", 0.036 * light, bones.toe_height, "shoes"),
             Limb(f"{side}_sole", f"{side}_heel", f"{side}_toe", bones.heel_height, bones.toe_height, "shoes"),

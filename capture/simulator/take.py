@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from capture.simulator.actions import perform
+from capture.simulator.bystander import Area, Obstacle, bystander
 from capture.simulator.camera import Camera
 from capture.simulator.datasets import SIMULATOR_VERSION, DataSet, SimulationRequest, Take, data_set
 from capture.simulator.echoes import EchoSynthesiser, frame_start_s
 from capture.simulator.impairments import GOOD_BOARD
 from capture.simulator.motion import Motion, placed
-from capture.simulator.people_scene import PeopleScene, people_scene
+from capture.simulator.people_scene import people_scene
 from capture.simulator.person import person
 from pipeline.building import building_folder
 from pipeline.cfg_text import write_cfg
@@ -30,11 +31,13 @@ from pipeline.waveform import PRESETS, Waveform
 
 PAYLOAD_BYTES = 1456
 _SPOT_M = 2.5
+_AT_LARGE = Area(-1.3, 1.3, 0.9, 4.0)  # also between person and radar
+_FIRST_BYSTANDER, _BYSTANDERS = 9000, 50  # seeds of people who are never participants
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)  # a simulated recording has no date; a fixed one keeps it reproducible
 
 
 def motions_of(request: SimulationRequest, take: Take, waveform: Waveform) -> list[Motion]:
-    """The person of a take, put where the request says; first in the list is the one the recording is about."""
+    """Who moves in a take, put where the request says; the first is the one the recording is about, a bystander comes last."""
     chosen = data_set(request.name)
     duration_s = take.frames * waveform.frame_period_s
     rng = np.random.default_rng([0x9AC3, take.person_seed, take.repetition_seed, _code(take.action)])
@@ -45,12 +48,14 @@ def motions_of(request: SimulationRequest, take: Take, waveform: Waveform) -> li
         distance_m, bearing, turn = _SPOT_M + rng.normal(0, 0.06), rng.normal(0, 0.02), rng.normal(0, 0.05)
     else:
         distance_m, bearing, turn = rng.uniform(1.5, 5.0), rng.uniform(-0.5, 0.5), rng.uniform(-0.8, 0.8)
-    return [placed(motion, float(distance_m), float(bearing), float(turn), radar_height_m=radar_height_m)]
-
-
-def scene_of(request: SimulationRequest, take: Take, waveform: Waveform) -> PeopleScene:
-    """What stands and moves in front of the radar during a take."""
-    return people_scene(motions_of(request, take, waveform), data_set(request.name).place())
+    about = placed(motion, float(distance_m), float(bearing), float(turn), radar_height_m=radar_height_m)
+    if not chosen.bystander:
+        return [about]
+    x_m, y_m, _ = about.position_m
+    stranger = person(_FIRST_BYSTANDER + int(rng.integers(_BYSTANDERS)))
+    keep_off = (Obstacle(x_m, y_m, 0.6),)
+    seed = int(rng.integers(2**31))
+    return [about, bystander(stranger, _AT_LARGE, seed, duration_s, obstacles=keep_off, radar_height_m=radar_height_m)]
 
 
 def make_take(root: Path, request: SimulationRequest, take: Take) -> Recording:

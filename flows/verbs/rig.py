@@ -106,11 +106,22 @@ def stop(
     Answer(as_json).give({"recording": recording_id, "status": progress.status, "frames": progress.frames})
 
 
-def config(root: RootOption = None, as_json: JsonOption = False) -> None:
+def config(
+    cfg: Annotated[
+        str | None,
+        typer.Option("--cfg", metavar="NAME", help="Print this waveform as the .cfg a radar is sent, and no more."),
+    ] = None,
+    root: RootOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Print what the data root is configured with: rig.toml with every default filled in, and the waveform it means."""
     from pipeline.settings import read_rig, waveform_config
 
     where = resolved_root(root)
+    if cfg is not None:
+        text = waveform_config(where, cfg).text
+        Answer(as_json).give({"name": cfg, "cfg": text}, [text.rstrip("\n")])
+        return
     rig = read_rig(where)
     waveform = waveform_config(where, rig.waveform).waveform
     derived = {

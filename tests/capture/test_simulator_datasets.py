@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from capture.simulator.body import INDEX
 from capture.simulator.camera import Camera
 from capture.simulator.datasets import DATA_SETS, SimulationRequest, takes
 from capture.simulator.simulate import simulate
@@ -113,6 +114,19 @@ def test_placement_anywhere_leaves_the_spot():
     assert distance_m.min() > 1.0
     assert distance_m.max() > 4.0
     assert np.ptp(np.degrees(np.arctan2(where[:, 0], where[:, 1]))) > 30
+
+
+def test_a_bystander_comes_between_now_and_then():
+    request = SMALL.model_copy(update={"name": "sim-bystander", "frames": 400})
+    between = []
+    for take in takes(request)[:4]:
+        participant, stranger = motions_of(request, take, PRESETS["light"])
+        assert stranger.person.seed >= 9000
+        times_s = np.arange(0, take.frames * 0.1, 0.1)
+        one, other = (motion.joints_at(times_s)[:, INDEX["pelvis"], :2] for motion in (participant, stranger))
+        assert np.hypot(*(one - other).T).min() > 0.4  # they do not walk through each other
+        between.append(np.hypot(*other.T).min() < np.hypot(*one.T).min())
+    assert any(between)
 
 
 def test_bad_requests(tmp_path):

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
+from pipeline.cfg_text import parse_cfg
 from pipeline.recording import open_recording
+from pipeline.waveform import PRESETS
 
 RIG = 'kind = "simulated"\nwaveform = "light"\nseconds = 0.6\nreserve_bytes = 0\n'
 VERBS = ["capture", "config", "demo", "doctor", "down", "export", "import", "list", "process", "recover", "stop", "up"]
-VERBS += ["verify", "view"]
+VERBS += ["simulate", "verify", "view"]
 
 
 @pytest.fixture
@@ -241,3 +243,12 @@ def test_a_recorder_whose_terminal_died_goes_on_and_can_be_stopped(tmp_path, run
     code, out, _ = run("stop", "--json")
     assert (code, json.loads(out)["recording"]) == (0, made)
     assert open_recording(root, made).sealed
+
+
+def test_a_waveform_is_printed_as_the_cfg_a_radar_takes(run):
+    code, out, _ = run("config", "--cfg", "paper")
+    assert code == 0
+    assert parse_cfg(out, "paper").waveform == PRESETS["paper"]
+    code, _, err = run("config", "--cfg", "nothing")
+    assert code == 1
+    assert "no waveform 'nothing'" in err

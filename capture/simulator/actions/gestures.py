@@ -3,6 +3,7 @@
 import numpy as np
 
 from capture.simulator.body import SIDES
+from capture.simulator.flesh import trunk_radius_m
 from capture.simulator.stage import Stage
 
 BOTH = (0, 1)
@@ -134,7 +135,7 @@ def arm_flap(stage: Stage) -> None:
 def hand_slide(stage: Stage) -> None:
     """Both hands, or one, slide down the front of the body from chest to thighs as if to smooth a garment, and come back."""
     size = stage.person.height_m / 1.72
-    front = size * (0.112 * stage.person.build**1.3 + 0.055)
+    front = trunk_radius_m(stage.person) + 0.055 * size
     both = stage.one_of("both", 4) > 0
     side = stage.first_side()
     while stage.on:

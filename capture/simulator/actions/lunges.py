@@ -2,6 +2,7 @@
 
 from capture.simulator.actions.poses import by_the_side
 from capture.simulator.body import SIDES
+from capture.simulator.flesh import trunk_radius_m
 from capture.simulator.stage import Stage
 
 BOTH = (0, 1)
@@ -153,7 +154,7 @@ def pray(stage: Stage) -> dict[str, float]:
     size = stage.person.height_m / 1.72
     both: dict[str, float] = {}
     for side in BOTH:
-        front = size * (0.112 * stage.person.build**1.3 + 0.1)
+        front = trunk_radius_m(stage.person) + 0.1 * size
         both |= stage.hand(side, 0.03 * size, front, -0.16 * size, elbow_out=(1.0, 0.1, -0.7))
     return both
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from capture.simulator.body import SIDES
+from capture.simulator.flesh import knee_radius_m, trunk_radius_m
 from capture.simulator.performance import Kneeling
 from capture.simulator.stage import Stage
 
@@ -60,7 +61,7 @@ def crescent_side_stretch(stage: Stage) -> None:
 def standing_heart_opener(stage: Stage) -> None:
     """Hands clasped behind the back, the chest lifts and opens, the head tips back, the arms draw away from the body."""
     size = stage.person.height_m / 1.72
-    behind = size * (0.112 * stage.person.build**1.3 + 0.07)
+    behind = trunk_radius_m(stage.person) + 0.07 * size
     clasp: dict[str, float] = {}
     lift: dict[str, float] = {}
     for side in BOTH:
@@ -137,7 +138,7 @@ def kneel(stage: Stage, side: int) -> None:
     size = person.height_m / 1.72
     sign = 1.0 - 2.0 * side
     x, y = stage.rest["x"], stage.rest["y"]
-    knee = np.array([x + sign * 1.05 * bones.hip_half_width, y, 0.057 * size * person.build**0.9])
+    knee = np.array([x + sign * 1.05 * bones.hip_half_width, y, knee_radius_m(person)])
     ankle_m = 0.078 * size
     ankle_y = knee[1] + np.sqrt(bones.shank**2 - (ankle_m - knee[2]) ** 2)
     # The foot turns over its toe until the ankle lies that low, with the instep down.
