@@ -37,7 +37,8 @@ check-all: check ## everything, the slow tests too
 
 bench: env       ## the measurements of the README, a few minutes
 	$(BIN)/python -m benchmarks.cubes
-	$(BIN)/python -m benchmarks.receive
+	$(BIN)/python -m benchmarks.receive --seconds 20 --line-seconds 10
+	$(BIN)/python -m benchmarks.echoes
 
 lock:            ## resolve pyproject.toml anew into requirements.lock
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock

@@ -13,11 +13,11 @@ All words are little-endian.
 import ipaddress
 import struct
 from enum import IntEnum
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from pipeline.card_config import THROUGHPUT_MBPS, throughput_mbps
 from pipeline.errors import PipelineError
 
 CARD_IP = "192.168.33.180"
@@ -206,8 +206,6 @@ _FPGA_CODES: dict[str, tuple[str | int, ...]] = {  # in wire order; a meaning's 
 PACKET_DELAY_LIMITS_US = (5, 500)
 _CLOCKS_PER_US = 125  # 8 ns clocks
 # Megabits a second, Ethernet headers included, that the card sends at a packet delay (CLI Developer Guide 2.3.7).
-_MEASURED_MBPS = {5: 706.0, 10: 545.0, 25: 325.0, 50: 193.0}
-_FRAME_BITS = 1514 * 8
 
 
 class PacketConfig(BaseModel):
@@ -223,7 +221,7 @@ class PacketConfig(BaseModel):
     def _in_range(cls, delay_us: int) -> int:
         low, high = PACKET_DELAY_LIMITS_US
         if not low <= delay_us <= high:
-            rates = ", ".join(f"{delay} us about {rate:.0f} Mbit/s" for delay, rate in _MEASURED_MBPS.items())
+            rates = ", ".join(f"{delay} us about {rate:.0f} Mbit/s" for delay, rate in THROUGHPUT_MBPS.items())
             raise PipelineError(
                 f"A packet delay of {delay_us} us is out of the card's range; choose {low} to {high} us ({rates})."
             )
@@ -236,8 +234,8 @@ class PacketConfig(BaseModel):
 
     @property
     def rate_mbps(self) -> float:
-        """About the most the card sends at this delay, Mbit/s with Ethernet headers; exact at TI's own points."""
-        return _rate_mbps(self.delay_us)
+        """About the most the card sends at this delay, Mbit/s; exact at TI's own points."""
+        return throughput_mbps(self.delay_us)
 
     def encode(self) -> bytes:
         """The command's six data bytes."""
@@ -253,16 +251,6 @@ class PacketConfig(BaseModel):
             return cls(packet_size=size, delay_us=clocks // _CLOCKS_PER_US)
         except ValidationError:
             raise PipelineError(f"CONFIG_PACKET_DATA: packet size {size} must be 48 to 1472.") from None
-
-
-def _rate_mbps(delay_us: int) -> float:
-    """TI's table read as time per packet, which is the delay plus about 12 us of wire, and straight between points."""
-    points = [(delay, _FRAME_BITS / rate) for delay, rate in _MEASURED_MBPS.items()]
-    for (low, low_time), (high, high_time) in pairwise(points):
-        if low <= delay_us <= high:
-            return _FRAME_BITS / (low_time + (high_time - low_time) * (delay_us - low) / (high - low))
-    last, last_time = points[-1]
-    return _FRAME_BITS / (last_time + delay_us - last)
 
 
 class EepromConfig(BaseModel):

@@ -237,8 +237,8 @@ def _wait_for_tail(rig: Rig) -> None:
     """Give the card time to send the partial packet it holds; it says `record completed` with it."""
     deadline = time.monotonic() + (TAIL_HOLD_S + 0.5) / max(rig.wires.speed, 0.1)
     while time.monotonic() < deadline:
-        statuses = rig.card.poll(0.1)
-        if any(StatusBit.RECORD_COMPLETED in status.bits for status in statuses):
+        rig.card.poll(0.1)  # it may also have come between RECORD_STOP and its answer: look at all of them
+        if any(StatusBit.RECORD_COMPLETED in status.bits for status in rig.card.statuses):
             time.sleep(0.05)  # the packet travels on another port
             return
 

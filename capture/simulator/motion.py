@@ -16,7 +16,8 @@ Joints = Float64[np.ndarray, "time joint 3"]
 class Motion(Protocol):
     """A person in motion. Everything is twice continuously differentiable in time and the same for the same seeds.
 
-    Any time may be asked for; before 0 and after `duration_s` the person stands still but for breathing and sway.
+    Any time may be asked for: before 0 the person is still in their first posture; at `duration_s` they finish what is
+    under way, then are still. Still is but for breath and sway.
     Unplaced, the floor is z = 0, the person stands about x = y = 0 and looks along -y, towards the radar.
     """
 

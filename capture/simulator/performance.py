@@ -52,7 +52,7 @@ _STRAIGHT_LEG = 0.9992  # share of its length that a leg is straightened to: a k
 _SOFT_M = 0.002  # over which the legs hand the pelvis's height to one another
 _SOFT_PER_CROUCH = 0.9  # bent knees do so more softly
 _SOFT_CEILING_M = 0.004
-_STIFF_ANKLE_RAD = np.radians(33.0)
+_STIFF_ANKLE_RAD, _STRETCHED_ANKLE_RAD = np.radians(33.0), np.radians(46.0)
 _RHYTHM_RAD = np.radians(16.0)  # by which the shoulder girdle rises under an arm held overhead
 
 _WANDER_DEG = {
@@ -178,17 +178,18 @@ class Performance:
             if self.kneeling is not None and self.kneeling.side == side:
                 towards = np.array(self.kneeling.knee_m) - hip
             leg = leg_reaching(self.person.bones, pelvis, hip, *feet[side], towards, sign)
-            # Where an ankle can bend no further the heel comes up.
-            lifted = values[f"{SIDES[side]}_heel"] + _softly_positive(1.15 * (leg[:, 4] - _STIFF_ANKLE_RAD))
-            legs.append(leg_reaching(self.person.bones, pelvis, hip, *self._foot(side, values, lifted), towards, sign))
+            # Where an ankle can bend no further the heel comes up; where it can stretch no further the toe does.
+            name, kneels = SIDES[side], self.kneeling is not None and self.kneeling.side == side
+            heel = values[f"{name}_heel"] + _softly_positive(1.15 * (leg[:, 4] - _STIFF_ANKLE_RAD))
+            toe = values[f"{name}_toe"] + _softly_positive(1.15 * (-leg[:, 4] - _STRETCHED_ANKLE_RAD)) * (not kneels)
+            foot = self._foot(values, side, heel, toe)
+            legs.append(leg_reaching(self.person.bones, pelvis, hip, *foot, towards, sign))
         return Pose(
             pelvis_m=pelvis_m, pelvis_rad=pelvis_rad, clavicle=girdle, arm=arm, leg=np.stack(legs, axis=1), **trunk
         )  # fmt: skip
 
-    def _foot(self, side: int, values: dict[str, Times], heel: Times) -> tuple[Vectors, Matrices]:
-        x, y, z, yaw, toe = (
-            values[f"{SIDES[side]}_{name}"] for name in ("foot_x", "foot_y", "foot_z", "foot_yaw", "toe")
-        )
+    def _foot(self, values: dict[str, Times], side: int, heel: Times, toe: Times) -> tuple[Vectors, Matrices]:
+        x, y, z, yaw = (values[f"{SIDES[side]}_{name}"] for name in ("foot_x", "foot_y", "foot_z", "foot_yaw"))
         return foot_on_floor(self.person.bones, x, y, z, yaw, heel, toe)
 
     def _pelvis(

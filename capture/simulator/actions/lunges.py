@@ -19,10 +19,10 @@ def revolved_crescent_lunge(stage: Stage) -> None:
         prayer = pray(stage)
         home = stage.rest
         front_y = home[f"{SIDES[front]}_foot_y"]
-        back_y = front_y + leg * stage.vary("stride", 1.02, person=0.04, take=0.012, cycle=0.01)
+        back_y = front_y + leg * stage.vary("stride", 1.09, person=0.03, take=0.012, cycle=0.01)
         seconds = stage.seconds("step", 1.25)
-        stage.move(1.1 * seconds, prayer | {"lumbar_flexion": 3.0, "pelvis_tilt": 14.0}, wait=False)
-        middle = home["x"], front_y + leg * stage.vary("forward", 0.36, person=0.02, cycle=0.01)
+        stage.move(0.85 * seconds, prayer | {"lumbar_flexion": 3.0, "pelvis_tilt": 18.0}, wait=False)
+        middle = home["x"], front_y + leg * stage.vary("forward", 0.40, person=0.02, cycle=0.01)
         stage.step(
             rear, home[f"{SIDES[rear]}_foot_x"], back_y, yaw=0.0, seconds=seconds, lift_m=0.09, lean=0.4,
             heel_first=False, to=middle, heel=stage.vary("heel", 48.0, person=5.0, take=2.0),
@@ -31,7 +31,7 @@ def revolved_crescent_lunge(stage: Stage) -> None:
         for _ in range(1 + stage.one_of("twists", 2)):
             twist = left * stage.reach("twist", 1.0, spread=0.1)
             turned = {
-                "pelvis_tilt": 16.0,
+                "pelvis_tilt": 19.0,
                 "lumbar_flexion": 14.0,
                 "pelvis_twist": home["pelvis_twist"] + 9.0 * twist,
                 "lumbar_twist": 11.0 * twist,
@@ -48,7 +48,7 @@ def revolved_crescent_lunge(stage: Stage) -> None:
             stage.hold("opened", 0.9)
             stage.move(stage.seconds("close", 1.3), prayer | {"thoracic_bend": 0.0})
             back = {name: home[name] for name in turned if name not in ("pelvis_tilt", "lumbar_flexion")}
-            stage.move(stage.seconds("untwist", 1.4), back | {"pelvis_tilt": 14.0, "lumbar_flexion": 3.0})
+            stage.move(stage.seconds("untwist", 1.4), back | {"pelvis_tilt": 18.0, "lumbar_flexion": 3.0})
         come_back(stage, rear)
         front = rear
     stage.move(0.9, stage.rest)
@@ -60,7 +60,7 @@ def warrior_chest_opener(stage: Stage) -> None:
     front = stage.first_side()
     closed: dict[str, float] = {}
     opened: dict[str, float] = {}
-    tilted = {"pelvis_tilt": 15.0, "lumbar_flexion": -8.0}
+    tilted = {"pelvis_tilt": 19.0, "lumbar_flexion": -10.0}
     for side in BOTH:
         name = SIDES[side]
         closed |= stage.arm(side, stage.vary("level", 84.0, person=5.0, take=2.0), 88.0, rotation=5.0, elbow=18.0)
@@ -75,9 +75,9 @@ def warrior_chest_opener(stage: Stage) -> None:
         rear = 1 - front
         seconds = stage.seconds("step", 1.2)
         forward_y = home[f"{SIDES[front]}_foot_y"] - leg * stage.vary(
-            "stride", 0.95, person=0.04, take=0.012, cycle=0.01
+            "stride", 1.04, person=0.04, take=0.012, cycle=0.01
         )
-        deep = stage.vary("deep", 0.37, person=0.02, take=0.01)
+        deep = stage.vary("deep", 0.39, person=0.02, take=0.01)
         middle = home["x"], forward_y + leg * deep
         stage.move(1.1 * seconds, closed | tilted, wait=False)
         lift = {f"{SIDES[rear]}_heel": stage.vary("heel", 34.0, person=5.0, take=2.0)}
@@ -90,7 +90,7 @@ def warrior_chest_opener(stage: Stage) -> None:
             chest = stage.reach("chest", 1.0)
             wide = {
                 "thoracic_flexion": -15.0 * chest,
-                "lumbar_flexion": -8.0 - 9.0 * chest,
+                "lumbar_flexion": -10.0 - 8.0 * chest,
                 "neck_flexion": -20.0 * chest,
                 "y": forward_y + leg * (deep - 0.06 * chest),
             }
@@ -107,7 +107,8 @@ def reverse_warrior_reach(stage: Stage) -> None:
     """Feet wide apart, front knee bent over turned-out toes; the trunk arches back over the straight leg, arm overhead."""
     leg = stage.person.bones.leg
     front = stage.first_side()
-    half = 0.5 * leg * stage.vary("stance", 0.96, person=0.02, take=0.01)
+    half = 0.5 * leg * stage.vary("stance", 0.945, person=0.02, take=0.01)
+    stage.move(0.8, stage.arm(0, 36.0, 5.0) | stage.arm(1, 36.0, 5.0), wait=False)
     spread_feet(stage, front, half)
     while stage.on:
         stage.hesitate()
@@ -122,8 +123,8 @@ def reverse_warrior_reach(stage: Stage) -> None:
             back = {
                 "x": shift - left * 0.01 * leg,
                 "pelvis_bend": -5.0 * arch,
-                "lumbar_bend": -19.0 * arch,
-                "thoracic_bend": -21.0 * arch,
+                "lumbar_bend": -22.0 * arch,
+                "thoracic_bend": -24.0 * arch,
                 "lumbar_flexion": -4.0,
                 "neck_bend": -8.0 * arch,
                 "neck_twist": left * stage.vary("gaze", 15.0, person=15.0),
@@ -133,7 +134,7 @@ def reverse_warrior_reach(stage: Stage) -> None:
                 front, min(172.0, stage.reach("over", 160.0, spread=0.04)), 20.0, rotation=20.0, elbow=12.0
             )
             reach |= stage.arm(
-                1 - front, stage.vary("slide", 42.0, person=3.0, cycle=2.0), -5.0, rotation=0.0, elbow=14.0
+                1 - front, stage.vary("slide", 48.0, person=3.0, cycle=2.0), -4.0, rotation=0.0, elbow=14.0
             )
             stage.move(stage.seconds("arch", 2.0), back | reach)
             stage.hold("reach", 1.1)

@@ -94,6 +94,7 @@ def gate_pose_reach(stage: Stage) -> None:
     """On one knee, the other leg straight out to the side: lean over that leg, its hand down it, the other arm overhead."""
     stretched = stage.first_side()
     kneel(stage, 1 - stretched)
+    stage.set_out(stage.arm(stretched, 34.0, 12.0))
     left = 1.0 - 2.0 * stretched
     low, high = SIDES[stretched], SIDES[1 - stretched]
     spread = by_the_side(stage, 5.0)
@@ -146,7 +147,7 @@ def kneel(stage: Stage, side: int) -> None:
     heel = np.pi - np.arcsin((ankle_m - bones.toe_height) / np.hypot(long, high)) - np.arctan2(high, long)
     toe_y = ankle_y - (long * np.cos(heel) - high * np.sin(heel))
     hip_z = knee[2] + bones.thigh
-    out = stage.vary("stretched", 0.984, person=0.002, most=0.987) * bones.leg
+    out = stage.vary("stretched", 0.981, person=0.002, most=0.984) * bones.leg
     ahead = stage.vary("ahead", 0.48, person=0.02) * bones.leg
     beside = np.sqrt(out**2 - (hip_z - bones.ankle_height) ** 2 - ahead**2)
     down, free = SIDES[side], SIDES[1 - side]
