@@ -2,8 +2,8 @@
 
 Only directions are taken over, so bones keep their lengths whatever the recording's do. Jitter is taken out first by a
 zero-phase low-pass (Winter, Biomechanics, section 2.2.4; second order both ways, its cutoff corrected for that):
-at 6 Hz, or 0.3 of the recording's rate where that is less. What white jitter of s metres then leaves is a speed of
-2 pi s f sqrt(2 f / 3 rate), 17 mm/s for 2 mm at 10 Hz and f = 3 Hz, less than any Doppler bin here. Cubic splines through
+at f = 6 Hz, or 0.3 of the recording's rate where that is less. White jitter of s metres then leaves a speed, along any
+line, of 2 pi s f sqrt(2 f / 3 rate): 17 mm/s for 2 mm at 10 Hz, a third of the paper's Doppler bin. Cubic splines through
 the filtered samples make it twice differentiable; at both ends it starts and stops gently.
 """
 
