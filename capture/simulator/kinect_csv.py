@@ -76,6 +76,8 @@ def read_kinect_csv(path: Path, rate_hz: float = KINECT_RATE_HZ) -> tuple[Track,
     chosen = {point: joints[:, KINECT_JOINTS.index(name)] for name, point in _POINT_OF.items()}
     points = np.stack([chosen[name] for name in POINTS], axis=1)
     points = upright(in_metres(points, str(path)), str(path))
+    if np.median(points[:, POINT["neck"], 1]) < 0:  # people are in front of the sensor: away from it is +y
+        points[:, :, :2] *= -1.0
     return tuple(
         Track(take.source, take.rate_hz, _bridged(take.positions_m))
         for take in takes(Track(path.name, rate_hz, points))
