@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from capture.simulator.body import BoneLengths
+from pipeline.errors import PipelineError
 
 HEIGHT_RANGE_M = (1.55, 1.90)
 """Heights of the paper's participants."""
@@ -92,7 +93,9 @@ class Person:
 
 
 def person(seed: int, height_m: float | None = None) -> Person:
-    """Draw a person from `seed`, of `height_m` where one is asked for."""
+    """Draw a person from `seed`, of `height_m` where one is asked for. Raises PipelineError for a negative seed."""
+    if seed < 0:
+        raise PipelineError(f"A person's seed is a whole number from 0 on, not {seed}.")
     rng = np.random.default_rng([_STREAM, seed])
     drawn_m = float(rng.uniform(*HEIGHT_RANGE_M))
     height = drawn_m if height_m is None else float(height_m)

@@ -161,6 +161,10 @@ def test_unknown_actions_and_empty_durations_are_named():
         perform("moonwalk", person(0), 0, 5.0)
     with pytest.raises(PipelineError, match="positive duration"):
         perform("arm-raise", person(0), 0, 0.0)
+    with pytest.raises(PipelineError, match="repetition's seed is a whole number from 0 on, not -1"):
+        perform("arm-raise", person(0), -1, 5.0)
+    with pytest.raises(PipelineError, match="person's seed is a whole number from 0 on, not -3"):
+        person(-3)
 
 
 # --- and can be told by its look -------------------------------------------------------------------------------------

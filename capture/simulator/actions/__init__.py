@@ -49,13 +49,15 @@ YOGA: tuple[str, ...] = tuple(_YOGA)
 def perform(action: str, person: Person, repetition_seed: int, duration_s: float) -> Motion:
     """`person` doing `action` for `duration_s`; another `repetition_seed` is another take.
 
-    Raises PipelineError for an unknown action or a duration that is not positive.
+    Raises PipelineError for an unknown action, a duration that is not positive, or a negative seed.
     """
     script = (_TRYON | _YOGA).get(action)
     if script is None:
         raise PipelineError(f"There is no action {action!r}; the actions are {', '.join((*TRYON_MOVE, *YOGA))}.")
     if not duration_s > 0:
         raise PipelineError(f"{action}: a motion of {duration_s} s cannot be made; ask for a positive duration.")
+    if repetition_seed < 0:
+        raise PipelineError(f"{action}: a repetition's seed is a whole number from 0 on, not {repetition_seed}.")
     stage = Stage(person, action, repetition_seed, duration_s)
     script(stage)
     return stage.performance()
