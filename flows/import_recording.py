@@ -28,6 +28,8 @@ def import_recording(
     configs: list[str] | None = None,
     sample_order: Literal["auto", "i-first", "q-first", "interleaved"] = "auto",
     recording_id: Id | None = None,
+    realign: Literal["no", "pairs", "chirps"] = "no",
+    session: Annotated[int, Field(ge=0)] | None = None,
     participant: str | None = None,
     action: str | None = None,
 ) -> str:
@@ -38,6 +40,8 @@ def import_recording(
         configs: Radar configuration: .cfg, or *.mmwave.json and *.setup.json; empty to look beside the source.
         sample_order: How samples lie in the file; auto finds out from the data.
         recording_id: What to call it; empty for a name made from time and source.
+        realign: Repair a stream that was cut off its alignment: put I and Q together again, or chirps too.
+        session: Which recording of a packet capture that holds several.
         participant: Who was recorded, for example p01.
         action: What the person did, for example arm-raise.
     """
@@ -48,6 +52,8 @@ def import_recording(
         [Path(name) for name in configs or []],
         sample_order,
         recording_id,
+        realign=realign,
+        session=session,
         participant=participant,
         action=action,
     )

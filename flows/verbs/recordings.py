@@ -34,6 +34,12 @@ def import_(
     session: Annotated[
         int | None, typer.Option(min=0, help="Which recording of a packet capture that holds several.")
     ] = None,
+    card_ip: Annotated[
+        str | None, typer.Option(help="The card's address in a packet capture; default: whoever sent most of it.")
+    ] = None,
+    data_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of the data packets in a packet capture.")
+    ] = 4098,
     participant: Annotated[str | None, typer.Option(help="Who was recorded, for example p01.")] = None,
     action: Annotated[str | None, typer.Option(help="What the person did, for example arm-raise.")] = None,
     room: Annotated[str | None, typer.Option(help="Where.")] = None,
@@ -56,6 +62,8 @@ def import_(
         recording_id,
         realign=realign,
         session=session,
+        card_ip=card_ip,
+        data_port=data_port,
         participant=participant,
         action=action,
         room=room,
