@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from capture.awr1843 import RadarClient, find_radar_port
+from capture.awr1843 import RadarClient
 from capture.dca1000 import CardClient
 from pipeline.cfg_text import RadarConfig
 from pipeline.constraints import Check, check_config
@@ -38,14 +38,13 @@ class RigWires:
 def rig_wires(settings: RigSettings) -> Iterator[RigWires]:
     """The configured rig's wires; a simulated one is started for as long as the context lasts."""
     if not settings.simulated:
-        port = find_radar_port() if settings.radar_port == "auto" else settings.radar_port
         yield RigWires(
             card_ip=settings.card_ip,
             config_port=settings.config_port,
             host_ip=settings.host_ip,
             host_config_port=settings.config_port,
             data_port=settings.data_port,
-            radar_port=port,
+            radar_port=settings.radar_port,
             radar_baud=settings.radar_baud,
         )
         return
@@ -158,7 +157,7 @@ def examine(root: Path, settings: RigSettings) -> list[Check]:
             checks.append(Check("card", True, f"answers, FPGA version {card.read_version()}", wires.card_ip))
         with attempt("radar", wires.radar_port), RadarClient(wires.radar_port, wires.radar_baud) as radar:
             firmware = radar.firmware.kind
-            checks.append(Check("radar", True, f"answers, firmware {radar.firmware}", wires.radar_port))
+            checks.append(Check("radar", True, f"answers, firmware {radar.firmware}", radar.port))
     if config is not None:
         rules = check_config(config, firmware=firmware, packet_delay_us=settings.packet_delay_us)
         checks += [rule for rule in rules if rule.passed is not None]
@@ -187,7 +186,7 @@ def open_rig(settings: RigSettings, wires: RigWires) -> Iterator[Rig]:
         description: dict[str, object] = {
             "kind": settings.kind,
             "card": {"address": wires.card_ip, "fpga_version": str(card.read_version())},
-            "radar": {"port": wires.radar_port, "firmware": str(radar.firmware)},
+            "radar": {"port": radar.port, "firmware": str(radar.firmware)},
             "settings": settings.model_dump(mode="json"),
         }
         yield Rig(wires, card, radar, description)

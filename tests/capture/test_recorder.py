@@ -177,6 +177,13 @@ def test_doctor(root):
     assert read_rig(root).simulated
 
 
+def test_doctor_asks_card_and_radar_each_for_itself(root):
+    unplugged = _rig(kind="hardware", radar_port=str(root / "no-such-tty"), host_ip="192.0.2.7", card_ip="192.0.2.8")
+    bad = {check.name: check.detail for check in examine(root, unplugged) if check.passed is False}
+    assert "no address 192.0.2.7" in bad["card"]
+    assert "is not there; plug the radar in" in bad["radar"]
+
+
 def _until_recording(handle: RecorderHandle, frames: int) -> None:
     deadline = time.monotonic() + 60
     while (progress := handle.progress()).frames < frames:
