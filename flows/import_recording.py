@@ -11,8 +11,9 @@ from flows.address import worker_root
 from flows.artifacts import markdown_table, recording_rows, show_markdown, show_table
 from flows.events import emit_recording_closed
 from pipeline.catalogue import update_catalogue
+from pipeline.manifest import ID_PATTERN
 
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Id = Annotated[str, Field(pattern=ID_PATTERN)]
 
 
 def run_name() -> str:

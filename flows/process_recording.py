@@ -8,8 +8,9 @@ from pydantic import Field
 from flows.address import worker_root
 from flows.artifacts import ProgressBar, markdown_table, picture, show_markdown, show_table
 from flows.products import Products, config_for, make_products
+from pipeline.manifest import ID_PATTERN
 
-RecordingId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+RecordingId = Annotated[str, Field(pattern=ID_PATTERN)]
 
 
 @flow(name="process-recording", flow_run_name="process-{recording_id}")

@@ -71,7 +71,7 @@ DETECTION_COMMANDS = frozenset(
     }
 )
 REQUIRED = ("channelCfg", "adcCfg", "adcbufCfg", "profileCfg", "chirpCfg", "frameCfg")
-_TX_OF_MASK = {1: 1, 2: 2, 4: 3}
+TX_OF_MASK = {1: 1, 2: 2, 4: 3}
 
 
 @dataclass(frozen=True)
@@ -260,17 +260,17 @@ def _tx_order(chirps, chirp_start, chirp_stop, tx_mask, frame, name, fail, whole
                 line, "varies frequency, slope or times from chirp to chirp, which is not supported; set them to 0"
             )
         mask = whole(line, 7, 0, 7, "transmitter mask")
-        if mask not in _TX_OF_MASK:
+        if mask not in TX_OF_MASK:
             raise fail(
                 line, f"fires transmitter mask {mask}; one transmitter a chirp (1, 2 or 4) is needed to tell them apart"
             )
         if not mask & tx_mask:
             raise fail(line, f"fires a transmitter that channelCfg (mask {tx_mask}) leaves off")
-        if _TX_OF_MASK[mask] in order:
+        if TX_OF_MASK[mask] in order:
             raise fail(
-                line, f"fires TX{_TX_OF_MASK[mask]} twice in one loop; list each transmitter once and raise the loops"
+                line, f"fires TX{TX_OF_MASK[mask]} twice in one loop; list each transmitter once and raise the loops"
             )
-        order.append(_TX_OF_MASK[mask])
+        order.append(TX_OF_MASK[mask])
     if len(set(profile_ids)) > 1:
         raise fail(frame, "mixes chirps of several profiles in one frame, which is not supported")
     return tuple(order), profile_ids[0]

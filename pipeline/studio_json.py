@@ -10,11 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.cfg_text import RadarConfig
+from pipeline.cfg_text import TX_OF_MASK, RadarConfig
 from pipeline.errors import PipelineError
 from pipeline.waveform import Waveform
-
-_TX_OF_MASK = {1: 1, 2: 2, 4: 3}
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def _tx_order(chirps: list[Any], frame: dict[str, Any], tx_mask: int, name: str)
         if chirp is None:
             raise PipelineError(f"{name}: rlFrameCfg_t uses chirp {index}, which rlChirps does not define.")
         mask = _code(chirp["txEnable"])
-        if mask not in _TX_OF_MASK or not mask & tx_mask:
+        if mask not in TX_OF_MASK or not mask & tx_mask:
             raise PipelineError(
                 f"{name}: chirp {index} fires transmitter mask {mask}; one enabled transmitter (1, 2 or 4) a chirp is needed."
             )
@@ -156,7 +154,7 @@ def _tx_order(chirps: list[Any], frame: dict[str, Any], tx_mask: int, name: str)
             raise PipelineError(
                 f"{name}: chirp {index} varies its frequency or times, which is not supported; set them to 0."
             )
-        order.append(_TX_OF_MASK[mask])
+        order.append(TX_OF_MASK[mask])
         profile_ids.add(chirp["profileId"])
     if len(profile_ids) != 1:
         raise PipelineError(f"{name}: the frame mixes chirps of several profiles, which is not supported.")
