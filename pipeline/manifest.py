@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.camera_frames import CameraDescription
 from pipeline.waveform import Waveform
 
 Status = Literal["recording", "success", "abort", "recovered"]
@@ -46,9 +47,13 @@ class RecordingManifest(BaseModel):
     room: str | None = None
     segments: tuple[Segment, ...] = ()
     waveform: Waveform
+    camera: CameraDescription | None = Field(None, description="None: recorded without a camera")
     rig: dict[str, Any] = Field(default_factory=dict)
     clocks: dict[str, Any] = Field(default_factory=dict)
     counters: dict[str, int | float] = Field(default_factory=dict, description="the receiver's counts at the end")
     digests: dict[str, FileDigest] = Field(default_factory=dict, description="every file but this one, once sealed")
+    removed: dict[str, FileDigest] = Field(
+        default_factory=dict, description="files that were sealed and then deleted on purpose; the notes say why"
+    )
     sources: tuple[str, ...] = Field((), description="original files kept under source/")
     notes: tuple[str, ...] = Field((), description="what a reader must know, one sentence each")
