@@ -10,11 +10,21 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.camera_frames import Privacy
 from pipeline.cfg_text import RadarConfig, parse_cfg, read_cfg, write_cfg
 from pipeline.errors import PipelineError
 from pipeline.waveform import PRESETS
 
 DEFAULT_ROOT = Path("data")
+
+
+class SimulatedClock(BaseModel):
+    """What a simulated device's clock reads: so far from true time at the rig's start, so much too fast."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    offset_s: float = 0.0
+    drift_ppm: float = 0.0
 
 
 class SimulatorSettings(BaseModel):
@@ -26,6 +36,41 @@ class SimulatorSettings(BaseModel):
     speed: float = Field(1.0, gt=0, description="simulated seconds a second")
     firmware: Literal["mmwDemo", "studio-cli"] = Field("studio-cli", description="the radar image it answers as")
     faults: dict[str, Any] = Field(default_factory=dict, description="fields of capture.simulator.faults.FaultPlan")
+    clocks: dict[Literal["radar", "card", "board", "camera"], SimulatedClock] = Field(
+        default_factory=dict, description="devices whose clock is another than the simulated rig gives them"
+    )
+
+
+class CameraSettings(BaseModel):
+    """The camera of a rig. On a simulated rig `realsense` is the simulated one, behind the same driver."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Literal["none", "realsense", "playback", "video", "webcam"] = Field(
+        "realsense", description="playback: a .bag or .db3; video: a video file; webcam: a device of this machine"
+    )
+    path: str | None = Field(None, description="of a playback or video file (in the data root), or a webcam's device")
+    serial: str | None = Field(None, description="which RealSense, where there are several")
+    width: int = Field(640, gt=0)
+    height: int = Field(480, gt=0)
+    rate_hz: int = Field(30, gt=0, le=90)
+    depth: bool = True
+    inter_cam_sync_mode: int = Field(0, ge=0, le=258, description="0 free, 1 master, 2 slave, 3 full slave, 4+ genlock")
+    privacy: Privacy = Field(
+        "keep", description="keep | faces-blurred | skeleton-only (pictures go once labels passed)"
+    )
+
+
+class TriggerSettings(BaseModel):
+    """The trigger board of a rig: pulses to radar and camera. Without one the radar runs by its own clock."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    port: str = Field("auto", description="serial device of the board, auto, or none")
+    radar_us: int = Field(2, ge=1, le=4, description="width of the radar's pulse (SYNC_IN takes 25 ns to 4 us)")
+    camera_us: int = Field(150, ge=100, le=10_000, description="width of the camera's pulse (100 us or more)")
+    camera_delay_us: int = Field(0, ge=0, le=1_000_000, description="from the radar's pulse to the camera's")
+    signature: bool = Field(True, description="leave out pulses 5 and 6, then one every 30 s, so that gaps number them")
 
 
 class RigSettings(BaseModel):
@@ -47,6 +92,8 @@ class RigSettings(BaseModel):
     first_packet_timeout_s: float = Field(10.0, gt=0)
     silence_timeout_s: float = Field(5.0, gt=0, description="a stream silent for so long has ended")
     reserve_bytes: int = Field(2_000_000_000, ge=0, description="disk space a recording never touches")
+    camera: CameraSettings = Field(default_factory=CameraSettings)
+    trigger: TriggerSettings = Field(default_factory=TriggerSettings)
     simulator: SimulatorSettings = Field(default_factory=SimulatorSettings)
 
     @property

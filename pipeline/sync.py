@@ -5,6 +5,7 @@ frame that belongs to none; without one (`mode` host) every radar frame has a ro
 
 | column         | holds                                                                                       |
 |----------------|---------------------------------------------------------------------------------------------|
+| run            | the board's run number, which changes when it was restarted; -1 where there is no pulse         |
 | pulse          | the board's pulse number k, never renumbered; -1 where there is none                          |
 | time_ns        | host CLOCK_MONOTONIC of the moment: of the pulse, else of the radar frame's start             |
 | radar_frame    | index in adc.bin; -1 where the radar has none                                                 |
@@ -30,6 +31,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import write_atomic
 
 COLUMNS = {
+    "run": "int64",
     "pulse": "int64",
     "time_ns": "int64",
     "radar_frame": "int64",

@@ -47,6 +47,25 @@ class FaultPlan(BaseModel):
     radar_silent: bool = Field(False, description="the radar answers nothing")
     radar_fail: tuple[str, ...] = Field((), description="radar commands answered with Error -1, by name")
     unplug_radar_after: int | None = Field(None, ge=0, description="the serial port is gone after so many lines")
+    # --- the trigger board ---
+    trigger_silent: bool = Field(False, description="the trigger board answers nothing")
+    trigger_garbage: float = Field(0.0, ge=0, le=1, description="share of its lines with a line of noise before them")
+    trigger_lose_lines: float = Field(0.0, ge=0, le=1, description="share of its pulse lines that the host never gets")
+    trigger_reboot_s: float | None = Field(None, ge=0, description="the board restarts so long into its first run")
+    trigger_rate: float = Field(1.0, gt=0, description="pulses come at so many times the rate that was asked for")
+    radar_miss: float = Field(0.0, ge=0, le=1, description="share of pulses that do not reach the radar")
+    radar_miss_pulses: tuple[int, ...] = Field((), description="numbers of pulses that do not reach the radar")
+    # --- the camera ---
+    camera_absent: bool = Field(False, description="no camera is attached")
+    camera_late_s: float = Field(0.0, ge=0, description="the camera's first frame comes so much later")
+    camera_drop: float = Field(0.0, ge=0, le=1, description="share of frames of each stream that never arrive")
+    camera_unplug_s: float | None = Field(None, ge=0, description="the camera is gone so long after its first frame")
+    camera_freeze_s: float | None = Field(
+        None, ge=0, description="from then on it sends the same picture over and over"
+    )
+    camera_no_depth: bool = Field(False, description="the depth stream sends nothing")
+    camera_no_metadata: bool = Field(False, description="frames come without metadata, as from an unpatched kernel")
+    camera_usb2: bool = Field(False, description="the camera is on a USB 2 link")
 
     def model_post_init(self, _context: object) -> None:
         for name in (*self.fail_commands, *self.ignore_commands):
