@@ -17,14 +17,8 @@ from pipeline.building import building_folder
 from pipeline.cube_config import SampleOrder
 from pipeline.errors import PipelineError
 from pipeline.manifest import ID_PATTERN, RecordingManifest, Segment
-from pipeline.recording import (
-    Recording,
-    new_recording_id,
-    open_recording,
-    read_recording,
-    seal,
-    write_manifest,
-)
+from pipeline.recording import Recording, new_recording_id, open_recording, read_recording, write_manifest
+from pipeline.sealing import seal
 
 
 def import_recording(

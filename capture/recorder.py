@@ -26,7 +26,8 @@ from pipeline.constraints import check_config, require
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomic
 from pipeline.manifest import RecordingManifest, Segment, Status
-from pipeline.recording import Recording, create_recording, seal
+from pipeline.recording import Recording, create_recording
+from pipeline.sealing import seal
 from pipeline.settings import waveform_config
 from pipeline.waveform import Waveform
 

@@ -47,6 +47,7 @@ class RecordingManifest(BaseModel):
     room: str | None = None
     segments: tuple[Segment, ...] = ()
     waveform: Waveform
+    pulse_rate_hz: float | None = Field(None, gt=0, description="of the trigger board; None: the radar's own clock")
     camera: CameraDescription | None = Field(None, description="None: recorded without a camera")
     rig: dict[str, Any] = Field(default_factory=dict)
     clocks: dict[str, Any] = Field(default_factory=dict)

@@ -1,19 +1,17 @@
-"""A recording folder, `<root>/recordings/<id>/`: create, open, verify, seal, recover.
+"""A recording folder, `<root>/recordings/<id>/`: create and read it. `pipeline.sealing` ends it.
 
-    recording.json   the manifest
-    radar.cfg        the exact text sent to the radar (absent where an import had none)
-    adc.bin          the card's byte stream, lost bytes zero-filled
-    packets.bin      one `PACKET_RECORD` a stored packet (absent where an import had no packets: loss is then unknown)
-    source/          the original files of an import
-
-A folder is writable while its status is `recording`; sealing records every file's digest and takes write permission away.
+recording.json   the manifest
+radar.cfg        the exact text sent to the radar (absent where an import had none)
+adc.bin          the card's byte stream, lost bytes zero-filled
+packets.bin      one `PACKET_RECORD` a stored packet (absent where an import had no packets: loss is then unknown)
+pulses.bin       what the trigger board said (`pipeline.pulses`; absent without a board)
+color.mkv depth.bin camera.bin   pictures (`pipeline.camera_frames`; absent without a camera)
+sync.parquet     which of all these belong together (`pipeline.sync`)
+source/          the original files of an import
 """
 
-import os
 import re
 import secrets
-import stat
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,26 +22,11 @@ from jaxtyping import Bool, Int16, Int64, Shaped
 from pydantic import ValidationError
 
 from pipeline.errors import PipelineError
-from pipeline.files import sync_folder, write_atomic
-from pipeline.manifest import ID_PATTERN, FileDigest, RecordingManifest, Segment, Status
+from pipeline.files import write_atomic
+from pipeline.manifest import ID_PATTERN, RecordingManifest
 from pipeline.packets import PACKET_RECORD, missing_ranges
-from pipeline.provenance import sha256_file, sha256_json
+from pipeline.provenance import sha256_json
 from pipeline.waveform import Waveform
-
-__all__ = [
-    "FileDigest",
-    "Recording",
-    "RecordingManifest",
-    "Segment",
-    "VerifyReport",
-    "create_recording",
-    "new_recording_id",
-    "open_recording",
-    "recordings_folder",
-    "recover",
-    "seal",
-    "verify",
-]
 
 
 def recordings_folder(root: Path) -> Path:
@@ -102,6 +85,12 @@ class Recording:
     @property
     def sealed(self) -> bool:
         return self.manifest.status != "recording"
+
+    @property
+    def frame_period_s(self) -> float:
+        """Seconds from frame to frame: of the trigger pulses where there were some, else by the radar's own clock."""
+        rate_hz = self.manifest.pulse_rate_hz
+        return 1.0 / rate_hz if rate_hz else self.waveform.frame_period_s
 
     @cached_property
     def packets(self) -> Shaped[np.ndarray, " packets"] | None:
@@ -215,129 +204,6 @@ def read_recording(folder: Path) -> Recording:
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise PipelineError(f"{path} is not a manifest this version reads: {where}: {first['msg']}.") from error
     return Recording(folder, manifest)
-
-
-def seal(
-    folder: Path,
-    *,
-    status: Status = "success",
-    reason: str = "",
-    counters: Mapping[str, int | float] | None = None,
-    notes: tuple[str, ...] = (),
-) -> Recording:
-    """End a recording: store digests, `status` and `counters`, then make its files and folder read-only.
-
-    The manifest is replaced last and in one step, so a kill on the way leaves a recording without an end, which `recover`
-    finishes. Sealing a sealed recording is refused.
-    """
-    recording = read_recording(folder)
-    if recording.sealed:
-        raise PipelineError(
-            f"{recording.id} is already sealed ({recording.manifest.status}); sealed recordings never change."
-        )
-    digests = {}
-    for path in _content(folder):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        digests[path.relative_to(folder).as_posix()] = FileDigest(sha256=sha256_file(path), bytes=path.stat().st_size)
-    manifest = recording.manifest.model_copy(
-        update={
-            "status": status,
-            "reason": reason,
-            "counters": dict(counters) if counters is not None else recording.manifest.counters,
-            "notes": recording.manifest.notes + tuple(notes),
-            "digests": digests,
-        }
-    )
-    write_manifest(folder, manifest)
-    for path in [*_content(folder), folder / "recording.json"]:
-        path.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
-    folder.chmod(0o555)
-    return read_recording(folder)
-
-
-def recover(folder: Path) -> Recording:
-    """Seal a recording whose recorder died: cut back to the last whole packet record and the bytes it vouches for.
-
-    `adc.bin` is written before the records that vouch for it, so at most the last moment is cut. The caller must know that
-    no recorder is still writing (`capture.recorder` holds a lock). Raises PipelineError when already sealed or nothing arrived.
-    """
-    recording = read_recording(folder)
-    if recording.sealed:
-        raise PipelineError(
-            f"{recording.id} has a proper end ({recording.manifest.status}); there is nothing to recover."
-        )
-    adc, packets_path = folder / "adc.bin", folder / "packets.bin"
-    packets = recording.packets
-    if packets is None or not adc.exists() or len(packets) == 0:
-        return seal(folder, status="abort", reason="The recorder died before any radar data was on disk.")
-    stops = packets["byte_offset"].astype(np.int64) + packets["length"]
-    vouched = np.flatnonzero(stops > adc.stat().st_size)
-    keep = int(vouched[0]) if len(vouched) else len(packets)
-    stream_bytes = int(stops[:keep].max(initial=0))
-    lost_bytes = adc.stat().st_size - stream_bytes
-    del packets, recording  # release the maps before the files shrink
-    os.truncate(packets_path, keep * PACKET_RECORD.itemsize)
-    os.truncate(adc, stream_bytes)
-    sync_folder(folder)
-    frames = stream_bytes // read_recording(folder).waveform.frame_bytes
-    return seal(
-        folder,
-        status="recovered",
-        reason=f"The recorder died; {frames} whole frames were on disk, {lost_bytes} unconfirmed bytes at the end were cut.",
-    )
-
-
-@dataclass(frozen=True)
-class VerifyReport:
-    """What `verify` found; `ok` is True when there is no problem (lost packets are counted, not a problem)."""
-
-    ok: bool
-    problems: tuple[str, ...]
-    frames: int
-    trailing_bytes: int
-    missing_bytes: int | None
-    frames_with_loss: int | None
-
-
-def verify(recording: Recording) -> VerifyReport:
-    """Check sizes, digests, the packet records and that every hole is zero-filled; None losses mean they are unknown."""
-    problems: list[str] = []
-    folder, manifest = recording.folder, recording.manifest
-    if not recording.sealed:
-        problems.append("the recording has no end: run `maepose recover`")
-    for name, digest in manifest.digests.items():
-        path = folder / name
-        if not path.is_file():
-            problems.append(f"{name} is gone")
-        elif path.stat().st_size != digest.bytes:
-            problems.append(f"{name} has {path.stat().st_size} bytes, sealed with {digest.bytes}")
-        elif sha256_file(path) != digest.sha256:
-            problems.append(f"{name} is not the file that was sealed: its SHA-256 differs")
-    if recording.sealed:
-        extra = {path.relative_to(folder).as_posix() for path in _content(folder)} - set(manifest.digests)
-        problems += [f"{name} was added after sealing" for name in sorted(extra)]
-    packets, missing, lossy = recording.packets, None, None
-    if packets is not None:
-        stops = packets["byte_offset"].astype(np.int64) + packets["length"]
-        if len(packets) and int(stops.max()) > recording.stream_bytes:
-            problems.append("packets.bin names bytes beyond the end of adc.bin")
-        else:
-            holes = recording.missing_ranges()
-            missing = int((holes[:, 1] - holes[:, 0]).sum())
-            lossy = int((recording.frame_missing_bytes() > 0).sum())
-            if recording.stream_bytes:
-                stream = np.memmap(folder / "adc.bin", np.uint8, "r")
-                if any(stream[start:stop].any() for start, stop in holes):
-                    problems.append("adc.bin holds data where packets.bin says bytes were lost")
-    return VerifyReport(not problems, tuple(problems), recording.frame_count, recording.trailing_bytes, missing, lossy)
-
-
-def _content(folder: Path) -> list[Path]:
-    """Every file of a recording but its manifest, sorted."""
-    return sorted(
-        p for p in folder.rglob("*") if p.is_file() and p.name != "recording.json" and not p.name.startswith(".")
-    )
 
 
 def _overlap_per_block(

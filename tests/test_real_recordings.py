@@ -9,7 +9,7 @@ from capture.importers import import_recording
 from pipeline.cfg_text import write_cfg
 from pipeline.cube import open_cube
 from pipeline.cube_config import CubeConfig
-from pipeline.recording import verify
+from pipeline.sealing import verify
 from pipeline.waveform import PRESETS, Waveform
 from processing.cubes import process_recording
 from processing.quality import measure_quality

@@ -25,7 +25,8 @@ from pipeline.cfg_text import write_cfg
 from pipeline.labels import Labels, keypoint_table, write_labels
 from pipeline.manifest import RecordingManifest, Segment
 from pipeline.packets import PACKET_RECORD
-from pipeline.recording import Recording, open_recording, recordings_folder, seal, write_manifest
+from pipeline.recording import Recording, open_recording, recordings_folder, write_manifest
+from pipeline.sealing import seal
 from pipeline.skeleton import JOINTS
 from pipeline.waveform import PRESETS, Waveform
 

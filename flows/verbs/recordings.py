@@ -106,7 +106,8 @@ def verify_(recording_id: IdArgument, root: RootOption = None, as_json: JsonOpti
     """Check a recording against its digests and its packet records."""
     from dataclasses import asdict
 
-    from pipeline.recording import open_recording, verify
+    from pipeline.recording import open_recording
+    from pipeline.sealing import verify
 
     report = verify(open_recording(resolved_root(root), recording_id))
     Answer(as_json).give({"recording": recording_id, **asdict(report)})
@@ -124,7 +125,8 @@ def recover_(
     """Seal recordings whose recorder died, keeping everything that had reached the disk."""
     from capture.session import recorder_alive
     from pipeline.catalogue import update_catalogue
-    from pipeline.recording import open_recording, recordings_folder, recover
+    from pipeline.recording import open_recording, recordings_folder
+    from pipeline.sealing import recover
 
     where = resolved_root(root)
     if recording_id is not None:

@@ -15,7 +15,8 @@ from capture.simulator.echoes import simulate_frames
 from capture.simulator.scene import default_scene
 from pipeline.cfg_text import write_cfg
 from pipeline.errors import PipelineError
-from pipeline.recording import open_recording, verify
+from pipeline.recording import open_recording
+from pipeline.sealing import verify
 from pipeline.waveform import PRESETS
 
 FRAME = SMALL.frame_bytes

@@ -11,7 +11,7 @@ from sample_streams import as_words, echoes
 
 from capture.importers import import_recording
 from pipeline.errors import PipelineError
-from pipeline.recording import verify
+from pipeline.sealing import verify
 from pipeline.waveform import PRESETS
 
 FRAME = SMALL.frame_bytes

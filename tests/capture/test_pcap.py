@@ -26,7 +26,7 @@ from capture.pcap_copy import copy_session
 from capture.stream_placer import StreamPlacer
 from pipeline.errors import PipelineError
 from pipeline.packets import FLAG_LATE
-from pipeline.recording import verify
+from pipeline.sealing import verify
 from pipeline.waveform import Waveform
 
 FRAMES = 6

@@ -12,7 +12,8 @@ from capture.rig import examine
 from capture.session import CaptureRequest, RecorderHandle, attach, launch
 from pipeline.cfg_text import write_cfg
 from pipeline.errors import PipelineError
-from pipeline.recording import open_recording, recover, verify
+from pipeline.recording import open_recording
+from pipeline.sealing import recover, verify
 from pipeline.settings import RigSettings, read_rig
 from pipeline.waveform import PRESETS
 

@@ -16,7 +16,8 @@ from capture.simulator.simulate import simulate
 from capture.simulator.take import make_take, motions_of
 from pipeline.errors import PipelineError
 from pipeline.labels import Labels, keypoint_table, labels_path, read_labels, write_labels
-from pipeline.recording import open_recording, recordings_folder, verify
+from pipeline.recording import open_recording, recordings_folder
+from pipeline.sealing import verify
 from pipeline.skeleton import JOINTS
 from pipeline.waveform import PRESETS
 

@@ -16,7 +16,8 @@ from flows.address import read_server
 from flows.local_server import flow_run_processes, start
 from flows.sessions import session_of_run
 from pipeline.cube import open_cube
-from pipeline.recording import open_recording, verify
+from pipeline.recording import open_recording
+from pipeline.sealing import verify
 
 
 def run_of(command) -> UUID:

@@ -23,7 +23,8 @@ from pipeline.cube import MARKER, cube_path, open_cube
 from pipeline.cube_config import preset
 from pipeline.errors import PipelineError
 from pipeline.manifest import RecordingManifest
-from pipeline.recording import create_recording, open_recording, seal
+from pipeline.recording import create_recording, open_recording
+from pipeline.sealing import seal
 from pipeline.waveform import PRESETS
 
 SMALL = PRESETS["light"].model_copy(update={"samples": 32, "loops": 8})

@@ -11,17 +11,10 @@ from hypothesis import strategies as st
 from pipeline.catalogue import build_catalogue, update_catalogue
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomic
+from pipeline.manifest import RecordingManifest
 from pipeline.packets import PACKET_RECORD, missing_ranges
-from pipeline.recording import (
-    Recording,
-    RecordingManifest,
-    create_recording,
-    new_recording_id,
-    open_recording,
-    recover,
-    seal,
-    verify,
-)
+from pipeline.recording import Recording, create_recording, new_recording_id, open_recording
+from pipeline.sealing import recover, seal, verify
 from pipeline.waveform import PRESETS
 
 SMALL = PRESETS["light"].model_copy(update={"loops": 3, "samples": 8, "tx_order": (1,), "rx_channels": (1, 2)})

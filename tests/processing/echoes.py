@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.manifest import RecordingManifest
 from pipeline.packets import PACKET_RECORD
-from pipeline.recording import Recording, RecordingManifest, create_recording, seal
+from pipeline.recording import Recording, create_recording
+from pipeline.sealing import seal
 from pipeline.waveform import Waveform
 
 SMALL = Waveform(

@@ -7,7 +7,7 @@ import pytest
 from echoes import SMALL, Echo, record, samples_of, scene, words_of
 
 from pipeline.errors import PipelineError
-from pipeline.recording import seal
+from pipeline.sealing import seal
 from processing.quality import FRAMES_LOOKED_AT, QualityReport, make_quality, measure_quality, quality_path
 
 STATIC = [Echo(5, 0, 0.1, 900), Echo(19, 0, -0.3, 700), Echo(26, 0, 0.5, 500)]
