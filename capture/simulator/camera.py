@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from capture.simulator.scene import Vector
+from pipeline.camera_geometry import distorted, undistorted
 from pipeline.errors import PipelineError
 
 _SENSOR_FOCAL_PX = 640.0
@@ -106,32 +107,3 @@ class Camera:
         rows, columns = np.mgrid[: inner.height, : inner.width].astype(np.float64)
         x, y = undistorted((columns - inner.cx) / inner.fx, (rows - inner.cy) / inner.fy, inner.distortion)
         return np.stack([x, y], axis=-1)
-
-
-Plane = Float64[np.ndarray, "*more point"]
-
-
-def distorted(x: Plane, y: Plane, coefficients: tuple[float, float, float, float, float]) -> tuple[Plane, Plane]:
-    """Brown-Conrady: where a lens puts what a pinhole would put at (x, y), both at focal length 1."""
-    k1, k2, p1, p2, k3 = coefficients
-    r2 = x * x + y * y
-    radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    bent_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
-    bent_y = y * radial + 2 * p2 * x * y + p1 * (r2 + 2 * y * y)
-    return bent_x, bent_y
-
-
-def undistorted(x: Plane, y: Plane, coefficients: tuple[float, float, float, float, float]) -> tuple[Plane, Plane]:
-    """The inverse of `distorted`, by fixed-point iteration.
-
-    Raises PipelineError where the coefficients fold the picture over itself, so that no inverse exists.
-    """
-    straight_x, straight_y = x, y
-    with np.errstate(over="ignore", invalid="ignore"):  # where there is no inverse, the iteration runs away
-        for _ in range(100):
-            bent_x, bent_y = distorted(straight_x, straight_y, coefficients)
-            off_x, off_y = x - bent_x, y - bent_y
-            if max(np.abs(off_x).max(initial=0.0), np.abs(off_y).max(initial=0.0)) < 1e-9:
-                return straight_x, straight_y
-            straight_x, straight_y = straight_x + off_x, straight_y + off_y
-    raise PipelineError(f"the lens distortion {coefficients} folds the picture over itself; use smaller coefficients")

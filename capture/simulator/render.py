@@ -16,7 +16,7 @@ from jaxtyping import Float32, Float64, Int8, Int64, UInt8, UInt16
 from capture.simulator.appearance import look_of
 from capture.simulator.backdrop import backdrop, lamps
 from capture.simulator.body import BODY_JOINTS, INDEX
-from capture.simulator.camera import Camera, distorted
+from capture.simulator.camera import Camera
 from capture.simulator.motion import Motion
 from capture.simulator.person import Person
 from capture.simulator.render_kernels import (
@@ -29,6 +29,7 @@ from capture.simulator.render_kernels import (
 )
 from capture.simulator.room import Room
 from capture.simulator.sensor import Sensor, SensorModel
+from pipeline.camera_geometry import distorted
 from pipeline.errors import PipelineError
 from pipeline.skeleton import JOINTS
 

@@ -9,7 +9,7 @@ from capture.simulator.actions import perform
 from capture.simulator.appearance import look_of
 from capture.simulator.backdrop import backdrop, lamps
 from capture.simulator.body import INDEX
-from capture.simulator.camera import D455_640X480, D455_1280X720, Camera, Intrinsics, distorted, scaled, undistorted
+from capture.simulator.camera import D455_640X480, D455_1280X720, Camera, Intrinsics, scaled
 from capture.simulator.motion import PlacedMotion, placed
 from capture.simulator.person import person
 from capture.simulator.render import HIDDEN, OUT_OF_PICTURE, VISIBLE, Picture, PosedBody, Renderer, posed
@@ -18,6 +18,7 @@ from capture.simulator.render_reference import exposed, lit, measured, nearest_l
 from capture.simulator.room import Box, Room, lab_room, studio_room
 from capture.simulator.sensor import BASELINE_M, IDEAL, Sensor, SensorModel, tone_curve
 from capture.simulator.sensor_kernels import expose, measure_depth
+from pipeline.camera_geometry import distorted, undistorted
 from pipeline.errors import PipelineError
 from pipeline.skeleton import JOINTS
 
