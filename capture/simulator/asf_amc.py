@@ -41,13 +41,14 @@ def read_amc(path: Path, skeleton: Path | None = None, rate_hz: float = AMC_RATE
     Raises PipelineError where the skeleton is missing, a bone or a value is, frames do not count up, or a value is no
     number.
     """
-    body = _read_asf(skeleton or _skeleton_beside(path))
+    body = _read_asf(skeleton or skeleton_beside(path))
     rows = _read_frames(path, body)
     points = upright(in_metres(_skeleton(body, rows, path).points(), str(path)), str(path))
     return takes(Track(path.name, rate_hz, points))
 
 
-def _skeleton_beside(path: Path) -> Path:
+def skeleton_beside(path: Path) -> Path:
+    """The ASF file that belongs to an AMC file by its name; PipelineError naming those that were looked for."""
     stem = path.name.removesuffix(".gz").removesuffix(".amc").removesuffix(".AMC")
     candidates = [
         path.with_name(f"{name}{suffix}")

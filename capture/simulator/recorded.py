@@ -28,7 +28,7 @@ from pipeline.errors import PipelineError
 
 CUTOFF_HZ = 6.0
 CUTOFF_OF_RATE = 0.3
-_GENTLE_S = 0.6  # over which a recorded motion gets going and comes to rest
+GENTLE_S = 0.6  # over which a recorded motion gets going and comes to rest
 _SOFT_FLOOR_M = 0.003
 
 
@@ -119,7 +119,7 @@ class RecordedMotion:
 
     @property
     def duration_s(self) -> float:
-        return self.track.duration_s + _GENTLE_S
+        return self.track.duration_s + GENTLE_S
 
     def joints_at(self, times_s: Times) -> Joints:
         """See `motion.Motion`."""
@@ -147,15 +147,15 @@ def smoothed(track: Track) -> Positions:
 
 
 def _gently(times_s: Times, length_s: float) -> Times:
-    """Times of the recording for times of the motion: it gets up to speed and down again over `_GENTLE_S`, then rests."""
-    half = 0.5 * _GENTLE_S
-    clipped = np.clip(times_s, 0.0, length_s + _GENTLE_S)
-    start, stop = np.minimum(clipped, _GENTLE_S), np.maximum(clipped - length_s, 0.0)
+    """Times of the recording for times of the motion: it gets up to speed and down again over `GENTLE_S`, then rests."""
+    half = 0.5 * GENTLE_S
+    clipped = np.clip(times_s, 0.0, length_s + GENTLE_S)
+    start, stop = np.minimum(clipped, GENTLE_S), np.maximum(clipped - length_s, 0.0)
     at_speed = clipped - half
     # The integral of a smooth step in speed: x^6 - 3 x^5 + 2.5 x^4 of the rise's duration.
-    rising = _GENTLE_S * _ramp(start / _GENTLE_S)
-    falling = length_s - _GENTLE_S * _ramp(1.0 - stop / _GENTLE_S)
-    return np.where(clipped < _GENTLE_S, rising, np.where(clipped > length_s, falling, at_speed))
+    rising = GENTLE_S * _ramp(start / GENTLE_S)
+    falling = length_s - GENTLE_S * _ramp(1.0 - stop / GENTLE_S)
+    return np.where(clipped < GENTLE_S, rising, np.where(clipped > length_s, falling, at_speed))
 
 
 def _ramp(share: Times) -> Times:

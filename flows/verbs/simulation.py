@@ -1,5 +1,6 @@
 """The verb that needs no rig: simulate."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -8,9 +9,12 @@ from flows.console import Answer, JsonOption, RootOption, progress_bar, resolved
 
 
 def simulate(
-    name: Annotated[str, typer.Argument(metavar="SET", help="sim-tryon, sim-move, sim-yoga or sim-bystander.")],
+    name: Annotated[
+        str, typer.Argument(metavar="SET", help="sim-tryon, sim-move, sim-yoga, sim-bystander or sim-mars.")
+    ],
     frames: Annotated[
-        int | None, typer.Option(min=20, help="Frames in all; default: as many as the paper's set.")
+        int | None,
+        typer.Option(min=20, help="Frames in all; default: as many as the paper's set, or as were recorded."),
     ] = None,
     people: Annotated[int | None, typer.Option(min=1, help="How many people; default: all of the set.")] = None,
     placement: Annotated[
@@ -18,7 +22,21 @@ def simulate(
         typer.Option(help="On one spot as in the paper, or 1.5 to 5 m away, off axis, turned."),
     ] = "spot",
     waveform: Annotated[str, typer.Option(help="Waveform preset: paper or light.")] = "paper",
-    seed: Annotated[int, typer.Option(min=0, help="Another seed is another day: other takes by the same people.")] = 0,
+    motion: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Of sim-mars: a folder with a folder (or file) of BVH, AMC or Kinect CSV a person."
+        ),
+    ] = None,
+    wires: Annotated[
+        bool, typer.Option("--wires", help="Record every take through the simulated radar and card, in real time.")
+    ] = False,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Another seed: other takes by the same people; of sim-mars, other bodies in the same motion."
+        ),
+    ] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Recordings made at a time; default: one a core.")] = None,
     root: RootOption = None,
     as_json: JsonOption = False,
@@ -28,7 +46,14 @@ def simulate(
     from capture.simulator.simulate import simulate as make
 
     request = SimulationRequest(
-        name=name, frames=frames, people=people, placement=placement, waveform=waveform, seed=seed
+        name=name,
+        frames=frames,
+        people=people,
+        placement=placement,
+        waveform=waveform,
+        seed=seed,
+        motion=motion.absolute() if motion else None,
+        wires=wires,
     )
     with progress_bar(name) as bar:
         result = make(

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded_tables import csv_text, kinect_table, recording
 
-from capture.simulator.actions import perform
 from capture.simulator.asf_amc import read_amc
 from capture.simulator.body import BODY_JOINTS, BONES, INDEX, SIDES
-from capture.simulator.kinect_csv import KINECT_JOINTS, read_kinect_csv
+from capture.simulator.kinect_csv import read_kinect_csv
 from capture.simulator.motion import Motion
 from capture.simulator.person import person
 from capture.simulator.recorded import RecordedMotion, read_motion, recorded_person, smoothed
@@ -227,37 +227,6 @@ def test_acclaim_files_give_what_bvh_gives(tmp_path):
     )
     knee = turned.positions_m[:, POINT["right_ankle"]] - turned.positions_m[:, POINT["right_knee"]]
     np.testing.assert_allclose(knee[:, 0], 0.0, atol=1e-6)  # its x axis is now along the shank: no bending
-
-
-KINECT_FROM_BODY = {
-    "SpineBase": "pelvis", "SpineMid": "spine", "Neck": "neck", "Head": "head", "SpineShoulder": "neck",
-    **{
-        f"{part}{side}": f"{side.lower()}_{joint}"
-        for side in ("Left", "Right")
-        for part, joint in (
-            ("Shoulder", "shoulder"), ("Elbow", "elbow"), ("Wrist", "wrist"), ("Hand", "hand"), ("HandTip", "hand"),
-            ("Thumb", "hand"), ("Hip", "hip"), ("Knee", "knee"), ("Ankle", "ankle"), ("Foot", "toe"),
-        )
-    },
-}  # fmt: skip
-
-
-def kinect_table(joints: np.ndarray, axes: str = "mars") -> np.ndarray:
-    """Body joints as 75 columns; `axes` mars: lateral, depth, height. kinect: the sensor's own x (left), y up, z depth."""
-    points = joints[:, [INDEX[KINECT_FROM_BODY[name]] for name in KINECT_JOINTS]]
-    if axes == "kinect":
-        points = np.stack([-points[:, :, 0], points[:, :, 2], points[:, :, 1]], axis=2)
-    return points.transpose(0, 2, 1).reshape(len(points), 75)
-
-
-def csv_text(table: np.ndarray, header: bool = True) -> str:
-    names = ",".join(f"{joint}_{axis}" for axis in "XYZ" for joint in KINECT_JOINTS)
-    return "\n".join(([names] if header else []) + [",".join(f"{value:.5f}" for value in row) for row in table]) + "\n"
-
-
-def recording(action: str = "arm-raise", seconds: float = 12.0, seed: int = 3) -> np.ndarray:
-    joints = perform(action, person(seed), 1, seconds).joints_at(np.arange(0, seconds, 0.1))
-    return joints + np.array([0.2, 2.0, -1.0])
 
 
 @pytest.mark.parametrize("action", ["arm-raise", "stepping", "crescent-side-stretch"])
