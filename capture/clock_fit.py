@@ -9,6 +9,7 @@ Crystals drift by parts in a million, but a simulated rig may run at any speed, 
 """
 
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -39,11 +40,19 @@ class ClockLine:
     readings: int
     middle_s: float
 
-    def host_s(self, device_s: Float[np.ndarray, " *reading"] | float) -> Float[np.ndarray, " *reading"] | float:
+    @overload
+    def host_s(self, device_s: float) -> float: ...
+    @overload
+    def host_s(self, device_s: Float[np.ndarray, " reading"]) -> Float[np.ndarray, " reading"]: ...
+    def host_s(self, device_s: Float[np.ndarray, " reading"] | float) -> Float[np.ndarray, " reading"] | float:
         """Host time at which the device's clock shows `device_s`."""
         return self.scale * device_s + self.offset_s
 
-    def device_s(self, host_s: Float[np.ndarray, " *reading"] | float) -> Float[np.ndarray, " *reading"] | float:
+    @overload
+    def device_s(self, host_s: float) -> float: ...
+    @overload
+    def device_s(self, host_s: Float[np.ndarray, " reading"]) -> Float[np.ndarray, " reading"]: ...
+    def device_s(self, host_s: Float[np.ndarray, " reading"] | float) -> Float[np.ndarray, " reading"] | float:
         """What the device's clock shows at `host_s`."""
         return (host_s - self.offset_s) / self.scale
 
@@ -56,7 +65,7 @@ class ClockLine:
         """The line as `sync.parquet` keeps it."""
         return ClockFit(
             drift_ppm=self.drift_ppm,
-            offset_s=self.middle_s - float(self.host_s(self.middle_s)),
+            offset_s=self.middle_s - self.host_s(self.middle_s),
             residual_ms=self.residual_s * 1e3,
             worst_ms=self.worst_s * 1e3,
             readings=self.readings,
