@@ -118,6 +118,27 @@ def _static_chirps(
     return out
 
 
+def _static_chirps_by_blocks(
+    scene: Scene, waveform: Waveform, gain: float, antenna: AntennaKind
+) -> Complex128[np.ndarray, "tx_slot rx sample"]:
+    """`_static_chirps`, with sines for one block of samples and for the turn to each other: a product of two matrices."""
+    w, lanes = waveform, kernels.LANES
+    fixed_m, amplitude = scene.room()
+    level = gain * amplitude * field_factor(fixed_m, antenna) ** 2
+    tx_elements, rx_elements = element_positions(w)
+    tx_m = np.linalg.norm(fixed_m - tx_elements[:, None], axis=2)[:, None]
+    rx_m = np.linalg.norm(fixed_m - rx_elements[:, None], axis=2)
+    delay_s = ((tx_m + rx_m) / SPEED_OF_LIGHT_MPS).reshape(w.tx_slots * w.rx_count, 1, -1)
+    first_hz = w.start_frequency_hz + w.slope_hz_per_s * w.adc_start_time_s
+    samples = np.arange(lanes)[:, None] / w.sample_rate_hz
+    turns = (first_hz + w.slope_hz_per_s * samples) * delay_s - 0.5 * w.slope_hz_per_s * delay_s**2
+    first = np.exp(2j * np.pi * turns) * (level / (tx_m * rx_m)).reshape(delay_s.shape)
+    blocks = np.arange(-(-w.samples // lanes))[:, None] * lanes / w.sample_rate_hz
+    on = np.exp(2j * np.pi * w.slope_hz_per_s * blocks * delay_s)
+    out: Complex128[np.ndarray, "channel block lane"] = on @ first.transpose(0, 2, 1)
+    return out.reshape(w.tx_slots, w.rx_count, -1)[:, :, : w.samples]
+
+
 class EchoSynthesiser:
     """Frames of one scene as one waveform sees it, as wire words; the same frame for the same seed, always.
 
@@ -148,7 +169,7 @@ class EchoSynthesiser:
         self._middle_s = self._first_s + w.samples / w.sample_rate_hz / 2
         self._beat = np.array([1 / SPEED_OF_LIGHT_MPS, w.centre_frequency_hz, w.slope_hz_per_s, 1 / w.sample_rate_hz])
         self._board = board(impairments, w, seed)
-        self._clutter = _lanes(_static_chirps(scene, w, gain, impairments.antenna))
+        self._clutter = _lanes(_static_chirps_by_blocks(scene, w, gain, impairments.antenna))
         self._added = _lanes(self._board.added)
         words = self._clutter.shape[2] * self._clutter.shape[3]
         bank = np.random.default_rng(seed).standard_normal(max(_NOISE_BANK, 4 * words), np.float32)
