@@ -1,9 +1,10 @@
 """How strongly the board's antennas send and hear in a direction.
 
-A smooth model through the four figures of the AWR1843BOOST user's guide (SPRUIM4, "PCB antennas"): 3 dB down at 28 degrees
-and 6 dB down at 50 degrees to either side, 3 dB down at 14 degrees and 6 dB down at 20 degrees up and down. Beyond those the
-azimuth's loss goes on growing and elevation's levels off at 14 dB, where a patch column's side lobes lie; their ripple is
-left out. Transmitters and receivers are alike, so an echo suffers the loss twice.
+A smooth model through four figures as TI states them of its etched 77 GHz antennas: 3 dB down at 28 degrees and 6 dB down at
+50 degrees to either side, 3 dB down at 14 degrees and 6 dB down at 20 degrees up and down. They are an estimate here: written
+from memory of the board guides' wording (the AWR1843BOOST's is SPRUIM4), with no copy at hand to hold them against, and no
+board was measured. Beyond those the azimuth's loss goes on growing and elevation's levels off at 14 dB, where a patch column's
+side lobes are taken to lie; their ripple is left out. Transmitters and receivers are alike, so an echo suffers the loss twice.
 """
 
 import math

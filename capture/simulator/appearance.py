@@ -1,7 +1,7 @@
 """How a person looks: which capsules are drawn, and what is painted on them.
 
 The capsules are those of `flesh.limbs_of`, but that the head is drawn from smaller ones (skull, jaw, nose, ears, hair) so
-that a picture tells front from back and left from right, and that a waist is wider than deep.
+that a picture tells front from back and left from right; a test holds the two heads together.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from jaxtyping import Float64, Int64
 
 from capture.simulator.backdrop import linear_light
 from capture.simulator.body import INDEX
+from capture.simulator.flesh import HEAD as HEAD_LIMBS
 from capture.simulator.flesh import Limb, colour_of, limbs_of
 from capture.simulator.person import Person
 from capture.simulator.render_kernels import (
@@ -49,8 +50,6 @@ _TORSO = (
     "left_girdle",
     "right_girdle",
 )
-_WIDER_M = {"left_flank": 0.042, "right_flank": -0.042, "left_chest": 0.04, "right_chest": -0.04}
-"""How far to the left of the spine a limb of the waist begins, at 1.72 m and average build."""
 _CROWN_M = 0.122  # from the skull's centre to its top in the head that the tables below describe
 
 
@@ -75,16 +74,14 @@ def look_of(person: Person) -> Look:
     """The person's own clothes and hair; the same at every call."""
     rng = np.random.default_rng([_STREAM, person.seed])
     style = _style(person, rng)
-    limbs = [limb for limb in limbs_of(person) if limb.name not in ("face", "skull")]
+    limbs = [limb for limb in limbs_of(person) if limb.name not in HEAD_LIMBS]
     head = _head(person, style)
     names = tuple(limb.name for limb in limbs) + tuple(name for name, *_ in head)
     ends = [(INDEX[limb.joint_a], INDEX[limb.joint_b]) for limb in limbs] + [(INDEX["head"], INDEX["head"])] * len(head)
     offsets = np.zeros((len(names), 2, 3))
     offsets[len(limbs) :] = [(first, second) for _, first, second, *_ in head]
-    for name, out_m in _WIDER_M.items():
-        offsets[names.index(name), 0, 0] = out_m * person.height_m / 1.72 * person.build
-    # The neck is drawn no thicker at the skull than at its base: the jaw is drawn on its own.
-    radii = [(x.radius_a_m, x.radius_a_m if x.name == "neck" else x.radius_b_m) for x in limbs]
+    offsets[: len(limbs)] = [(limb.shift_a_m, limb.shift_b_m) for limb in limbs]
+    radii = [(limb.radius_a_m, limb.radius_b_m) for limb in limbs]
     radii += [(thick, thin) for _, _, _, thick, thin in head]
     frames = [0 if limb.name in _TORSO else 2 for limb in limbs] + [1] * len(head)
     paint = [_limb_paint(person, limb, style) for limb in limbs] + [

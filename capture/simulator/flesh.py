@@ -8,7 +8,12 @@ that the body weighs what the person weighs to a tenth or so (a test weighs them
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from jaxtyping import Float64
+
+from capture.simulator.body import INDEX
 from capture.simulator.person import RGB, Person
+from capture.simulator.scene import Vector
 
 _BELLY_M, _HIP_M, _KNEE_M = 0.112, 0.095, 0.057
 
@@ -18,7 +23,11 @@ ColourSlot = Literal["skin", "hair", "top", "trousers", "shoes", "sleeve", "trou
 
 @dataclass(frozen=True)
 class Limb:
-    """A capsule between two body joints whose radius changes evenly from one to the other, metres."""
+    """A capsule between two body joints whose radius changes evenly from one to the other, metres.
+
+    An end's centre is its joint, moved by `shift_a_m` or `shift_b_m`: to the person's left, forward and up by `trunk_axes`
+    or, for limbs of the head, by `head_axes`.
+    """
 
     name: str
     joint_a: str
@@ -26,6 +35,37 @@ class Limb:
     radius_a_m: float
     radius_b_m: float
     colour: ColourSlot
+    shift_a_m: Vector = (0.0, 0.0, 0.0)
+    shift_b_m: Vector = (0.0, 0.0, 0.0)
+
+
+HEAD = ("face", "skull")
+"""Limbs that `head_axes` carry; `appearance` draws a head of more parts in their place, which reaches as far."""
+
+Axes = Float64[np.ndarray, "*more 3 3"]
+
+
+def trunk_axes(joints: Float64[np.ndarray, "*more joint 3"]) -> Axes:
+    """Unit vectors (rows) to the body's left, forward and up, up along the whole spine."""
+    return _axes(
+        joints[..., INDEX["left_shoulder"], :] - joints[..., INDEX["right_shoulder"], :],
+        joints[..., INDEX["neck"], :] - joints[..., INDEX["pelvis"], :],
+    )
+
+
+def head_axes(joints: Float64[np.ndarray, "*more joint 3"]) -> Axes:
+    """Unit vectors (rows) to the head's left, forward and up."""
+    up = joints[..., INDEX["head_top"], :] - joints[..., INDEX["head"], :]
+    ahead = joints[..., INDEX["nose"], :] - joints[..., INDEX["head"], :]
+    return _axes(np.cross(up, ahead), up)
+
+
+def _axes(left: Float64[np.ndarray, "*more 3"], up: Float64[np.ndarray, "*more 3"]) -> Axes:
+    """Up as given, left as nearly so as a right angle allows."""
+    up = up / np.maximum(np.linalg.norm(up, axis=-1, keepdims=True), 1e-9)
+    left = left - np.sum(left * up, axis=-1, keepdims=True) * up
+    left = left / np.maximum(np.linalg.norm(left, axis=-1, keepdims=True), 1e-9)
+    return np.stack([left, np.cross(left, up), up], axis=-2)
 
 
 def trunk_radius_m(person: Person) -> float:
@@ -48,18 +88,31 @@ def limbs_of(person: Person) -> tuple[Limb, ...]:
     size = person.height_m / 1.72
     heavy, middle, light = _breadths(person)
     bones = person.bones
+    skull = bones.crown / 0.122  # heads fatten hardly at all
+    waist = size * person.build
     limbs = [
         Limb("chest", "spine", "neck", _BELLY_M * heavy, 0.070 * middle, "top"),
         Limb("abdomen", "pelvis", "spine", _BELLY_M * heavy, 0.108 * heavy, "top"),
         Limb("hips", "left_hip", "right_hip", _HIP_M * heavy, _HIP_M * heavy, "trousers"),
-        Limb("neck", "neck", "head", 0.055 * middle, 0.078 * light, "skin"),
-        Limb("face", "head", "nose", 0.080 * light, 0.016 * size, "skin"),
-        Limb("skull", "head", "head_top", 0.092 * light, 0.018 * light, "hair"),
+        Limb("neck", "neck", "head", 0.055 * middle, 0.055 * middle, "skin"),
+        Limb("face", "head", "nose", 0.076 * skull, 0.016 * skull, "skin"),
+        Limb(
+            "skull",
+            "head",
+            "head_top",
+            0.088 * skull,
+            0.074 * skull,
+            "hair",
+            (0.0, -0.020 * skull, 0.005 * skull),
+            (0.0, -0.012 * skull, -0.074 * skull),
+        ),
     ]
-    for side in ("left", "right"):
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        # A waist is wider than deep: its limbs begin beside the spine.
+        chest, flank = (0.040 * sign * waist, 0.0, 0.0), (0.042 * sign * waist, 0.0, 0.0)
         limbs += [
-            Limb(f"{side}_chest", "spine", f"{side}_shoulder", 0.100 * heavy, 0.055 * middle, "top"),
-            Limb(f"{side}_flank", "spine", f"{side}_hip", 0.095 * heavy, 0.088 * heavy, "top"),
+            Limb(f"{side}_chest", "spine", f"{side}_shoulder", 0.100 * heavy, 0.055 * middle, "top", chest),
+            Limb(f"{side}_flank", "spine", f"{side}_hip", 0.095 * heavy, 0.088 * heavy, "top", flank),
             Limb(f"{side}_girdle", "neck", f"{side}_shoulder", 0.050 * middle, 0.054 * middle, "top"),
             Limb(f"{side}_upper_arm", f"{side}_shoulder", f"{side}_elbow", 0.052 * middle, 0.040 * middle, "top"),
             Limb(f"{side}_forearm", f"{side}_elbow", f"{side}_wrist", 0.042 * middle, 0.027 * light, "sleeve"),

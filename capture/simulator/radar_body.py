@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from capture.simulator.body import INDEX
-from capture.simulator.flesh import Limb, limbs_of
+from capture.simulator.flesh import HEAD, Limb, head_axes, limbs_of, trunk_axes
 from capture.simulator.person import Person
 from capture.simulator.radar_body_kernels import visible
 
@@ -73,6 +73,8 @@ class RadarBody:
         self._b = np.array([INDEX[limb.joint_b] for limb in self.limbs])
         self._radius_a = np.array([limb.radius_a_m for limb in self.limbs])
         self._radius_b = np.array([limb.radius_b_m for limb in self.limbs])
+        self._shift = np.array([(limb.shift_a_m, limb.shift_b_m) for limb in self.limbs])
+        self._on_head = np.array([limb.name in HEAD for limb in self.limbs])
         kinds = [_kind(limb) for limb in self.limbs]
         self._on_chest = np.array([kind in _CHEST_REST for kind in kinds])
         rest = np.array([(_CHEST_REST | _PELVIS_REST)[kind] for kind in kinds])
@@ -110,13 +112,16 @@ class RadarBody:
 
     def ends(self, joints: Joints) -> Ends:
         """The limbs of the body whose `body.BODY_JOINTS` are at `joints`."""
-        return Ends(joints[:, self._a], joints[:, self._b], self._radius_a, self._radius_b)
+        axes = np.where(self._on_head[None, :, None, None], head_axes(joints)[:, None], trunk_axes(joints)[:, None])
+        moved = np.einsum("lei,tlij->etlj", self._shift, axes)
+        return Ends(joints[:, self._a] + moved[0], joints[:, self._b] + moved[1], self._radius_a, self._radius_b)
 
     def surface(self, joints: Joints, chest_rise_m: Float64[np.ndarray, " time"]) -> tuple[Points, Points]:
         """Where the scatterers are, metres, and the outward unit normals there."""
         chest, pelvis = _frames(joints)
         frames = np.where(self._on_chest[None, :, None, None], chest[:, None], pelvis[:, None])
-        start, along = joints[:, self._a], joints[:, self._b] - joints[:, self._a]
+        ends = self.ends(joints)
+        start, along = ends.a_m, ends.b_m - ends.a_m
         length = np.linalg.norm(along, axis=2)
         axis = along / length[:, :, None]
         inner = np.einsum("tlji,tlj->tli", frames, axis)

@@ -17,6 +17,7 @@ from capture.simulator.appearance import look_of
 from capture.simulator.backdrop import backdrop, lamps
 from capture.simulator.body import BODY_JOINTS, INDEX
 from capture.simulator.camera import Camera
+from capture.simulator.flesh import head_axes, trunk_axes
 from capture.simulator.motion import Motion
 from capture.simulator.person import Person
 from capture.simulator.render_kernels import (
@@ -216,10 +217,19 @@ class _Limbs:
     body: Int64[np.ndarray, " limb"]
 
 
+def posed_capsules(
+    body: PosedBody, camera: Camera
+) -> tuple[Float64[np.ndarray, "limb 3"], Float64[np.ndarray, "limb 3"], Float64[np.ndarray, "limb 2"]]:
+    """The capsules that are drawn of one body: their ends in the camera's coordinates, and the radii there, metres."""
+    limbs = _posed_limbs(body, 0, camera)
+    return limbs.first_m, limbs.second_m, limbs.radii_m
+
+
 def _posed_limbs(one: PosedBody, number: int, camera: Camera) -> _Limbs:
     look = look_of(one.person)
     joints = camera.to_camera(one.joints_m)
-    torso, head = _torso_axes(joints), _head_axes(joints)
+    torso = np.concatenate([joints[None, INDEX["pelvis"]], trunk_axes(joints)])  # an origin, then axes
+    head = np.concatenate([joints[None, INDEX["head"]], head_axes(joints)])
     first, second = joints[look.ends[:, 0]], joints[look.ends[:, 1]]
     frames = np.empty((len(first), 4, 3))
     frames[look.frames == 0], frames[look.frames == 1] = torso, head
@@ -231,21 +241,6 @@ def _posed_limbs(one: PosedBody, number: int, camera: Camera) -> _Limbs:
     radii = look.radii_m.copy()
     radii[[name.endswith("chest") for name in look.names], 0] += one.chest_rise_m
     return _Limbs(first + offsets[0], second + offsets[1], radii, frames, look.paint, np.full(len(radii), number))
-
-
-def _torso_axes(joints: Float64[np.ndarray, "joint 3"]) -> Float64[np.ndarray, "4 3"]:
-    """Origin at the pelvis, then unit vectors to the body's left, forward and up."""
-    up = _unit(joints[INDEX["neck"]] - joints[INDEX["pelvis"]])
-    across = joints[INDEX["left_shoulder"]] - joints[INDEX["right_shoulder"]]
-    left = _unit(across - (across @ up) * up)
-    return np.stack([joints[INDEX["pelvis"]], left, np.cross(left, up), up])
-
-
-def _head_axes(joints: Float64[np.ndarray, "joint 3"]) -> Float64[np.ndarray, "4 3"]:
-    up = _unit(joints[INDEX["head_top"]] - joints[INDEX["head"]])
-    ahead = joints[INDEX["nose"]] - joints[INDEX["head"]]
-    forward = _unit(ahead - (ahead @ up) * up)
-    return np.stack([joints[INDEX["head"]], np.cross(up, forward), forward, up])
 
 
 def _unit(vectors: Float64[np.ndarray, "*n 3"]) -> Float64[np.ndarray, "*n 3"]:

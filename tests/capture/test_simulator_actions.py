@@ -15,6 +15,7 @@ from capture.simulator.joint_limits import beyond_limits
 from capture.simulator.motion import Motion, PlacedMotion, placed
 from capture.simulator.performance import Performance
 from capture.simulator.person import person
+from capture.simulator.radar_body import RadarBody
 from pipeline.errors import PipelineError
 
 DURATION_S = 14.0
@@ -91,11 +92,12 @@ def test_hands_stay_outside_the_trunk():
     trunk = ("chest", "abdomen", "hips", "left_chest", "right_chest", "skull")
     for action in ACTIONS:
         for seed in (2, 7):  # heavy people
-            joints, limbs = joints_of(action, seed), {limb.name: limb for limb in limbs_of(person(seed))}
+            joints, limbs = joints_of(action, seed), limbs_of(person(seed))
+            ends = RadarBody(person(seed)).ends(joints)
             for side in SIDES:
                 hand = joints[:, INDEX[f"{side}_wrist"]]
-                for limb in (limbs[name] for name in trunk):
-                    a, b = joints[:, INDEX[limb.joint_a]], joints[:, INDEX[limb.joint_b]]
+                for number, limb in ((n, limb) for n, limb in enumerate(limbs) if limb.name in trunk):
+                    a, b = ends.a_m[:, number], ends.b_m[:, number]
                     share = np.einsum("ti,ti->t", hand - a, b - a) / np.einsum("ti,ti->t", b - a, b - a)
                     share = np.clip(share, 0, 1)[:, None]
                     radius = limb.radius_a_m + share[:, 0] * (limb.radius_b_m - limb.radius_a_m)

@@ -21,6 +21,7 @@ from capture.simulator.inverse import arm_reaching, leg_reaching, swing_to
 from capture.simulator.joint_limits import LIMITS_DEG, beyond_limits, clinical_angles_deg, softly_limited
 from capture.simulator.keyframes import Score
 from capture.simulator.person import HEIGHT_RANGE_M, bones_of_height, person
+from capture.simulator.radar_body import RadarBody
 from pipeline.skeleton import JOINTS, MIRROR_PAIRS
 
 BONES_OF_A_MEAN_BODY = bones_of_height(1.75)
@@ -76,12 +77,13 @@ def test_flesh_weighs_what_the_person_weighs():
     rng = np.random.default_rng(0)
     for seed in (0, 2, 5, 8):
         somebody = person(seed)
-        joints = forward(somebody.bones, pose(arm=[[(-1.2, 0, 0, 0.1, 0), (-1.2, 0, 0, 0.1, 0)]]))[0]
+        standing = forward(somebody.bones, pose(arm=[[(-1.2, 0, 0, 0.1, 0), (-1.2, 0, 0, 0.1, 0)]]))
+        joints, ends = standing[0], RadarBody(somebody).ends(standing)
         low, high = joints.min(axis=0) - 0.2, joints.max(axis=0) + 0.2
         points = rng.uniform(low, high, (60_000, 3))
         inside = np.zeros(len(points), bool)
-        for limb in limbs_of(somebody):
-            a, b = joints[INDEX[limb.joint_a]], joints[INDEX[limb.joint_b]]
+        for number, limb in enumerate(limbs_of(somebody)):
+            a, b = ends.a_m[0, number], ends.b_m[0, number]
             share = np.clip((points - a) @ (b - a) / ((b - a) @ (b - a)), 0, 1)
             radius = limb.radius_a_m + share * (limb.radius_b_m - limb.radius_a_m)
             inside |= np.linalg.norm(points - a - share[:, None] * (b - a), axis=1) < radius

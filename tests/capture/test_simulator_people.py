@@ -225,7 +225,7 @@ def test_the_demo_scene_is_a_person_at_one_of_the_actions():
 # --- antennas and boards ---------------------------------------------------------------------------------------------
 
 
-def test_the_antenna_pattern_goes_through_the_guides_four_figures():
+def test_the_antenna_pattern_goes_through_its_four_figures():
     for azimuth, elevation, loss in ((0, 0, 0), (28, 0, 3), (-28, 0, 3), (50, 0, 6), (0, 14, 3), (0, -20, 6)):
         found = one_way_loss_db(np.array([float(azimuth)]), np.array([float(elevation)]))[0]
         assert found == pytest.approx(loss, abs=0.4), (azimuth, elevation)

@@ -12,7 +12,17 @@ from capture.simulator.body import INDEX
 from capture.simulator.camera import D455_640X480, D455_1280X720, Camera, Intrinsics, scaled
 from capture.simulator.motion import PlacedMotion, placed
 from capture.simulator.person import person
-from capture.simulator.render import HIDDEN, OUT_OF_PICTURE, VISIBLE, Picture, PosedBody, Renderer, posed
+from capture.simulator.radar_body import RadarBody
+from capture.simulator.render import (
+    HIDDEN,
+    OUT_OF_PICTURE,
+    VISIBLE,
+    Picture,
+    PosedBody,
+    Renderer,
+    posed,
+    posed_capsules,
+)
 from capture.simulator.render_kernels import LIMB_COLUMNS, draw_limbs, paint_limbs, prepare_limbs
 from capture.simulator.render_reference import exposed, lit, measured, nearest_limb, stereo_shadow
 from capture.simulator.room import Box, Room, lab_room, studio_room
@@ -222,6 +232,26 @@ def test_depth_at_a_pixel_is_the_limbs_surface(plain: Renderer) -> None:
     expected = np.linalg.norm(middle - np.array(plain.camera.position_m)) - radius / slant
     forward = plain.camera.axes[2] @ ray
     assert picture.depth_mm[row, column] == pytest.approx(1000 * expected * forward, abs=8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_radar_meets_the_surface_that_the_camera_sees(seed: int) -> None:
+    """But for hair, ears and the shape of a face, which radar waves do not care about."""
+    camera = Camera(position_m=(0.0, 0.0, 0.0))
+    rays = camera.rays()[::8, 200:440:4]
+    for turn in (0.0, 1.2, np.pi):
+        motion = placed(perform("head-turn", person(seed), 1, 5.0), 2.2, 0.0, turn)
+        body = replace(posed(motion, 0.5), chest_rise_m=0.0)
+        drawn_m, _ = nearest_limb(rays, *posed_capsules(body, camera), 120)
+        ends = RadarBody(body.person).ends(body.joints_m[None])
+        radii = np.stack([ends.radius_a_m, ends.radius_b_m], axis=1)
+        met_m, _ = nearest_limb(rays, camera.to_camera(ends.a_m[0]), camera.to_camera(ends.b_m[0]), radii, 120)
+        both = np.isfinite(drawn_m) & np.isfinite(met_m)
+        assert both.sum() > 250
+        assert (np.isfinite(drawn_m) != np.isfinite(met_m)).sum() < 0.05 * both.sum()
+        apart = np.abs(drawn_m[both] - met_m[both])
+        assert np.median(apart) < 1e-6  # one source of radii
+        assert np.percentile(apart, 95) < 0.025
 
 
 def test_a_bystander_hides_the_person_and_the_order_given_does_not_matter(plain: Renderer) -> None:
