@@ -1,7 +1,8 @@
 """`sync.parquet`: which pulse, radar frame, colour frame and depth frame belong together, and how sure that is.
 
-One row a moment, ascending in time. With a trigger board every pulse that is known of has a row, and so has every radar
-frame that belongs to none; without one (`mode` host) every radar frame has a row.
+One row a moment, ascending in time. With a trigger board every pulse that the board fired has a row, also one whose line was
+lost (its time is known from its neighbours), and so has every radar frame that belongs to none; pulses left out on purpose
+have none. Without a board (mode `host`) every radar frame has a row.
 
 | column         | holds                                                                                       |
 |----------------|---------------------------------------------------------------------------------------------|
@@ -10,12 +11,16 @@ frame that belongs to none; without one (`mode` host) every radar frame has a ro
 | time_ns        | host CLOCK_MONOTONIC of the moment: of the pulse, else of the radar frame's start             |
 | radar_frame    | index in adc.bin; -1 where the radar has none                                                 |
 | missing_bytes  | bytes lost of that frame; 0 where there is no frame                                           |
-| color_frame    | index in color.mkv, the nearest in time; -1 where none is near enough                         |
+| color_frame    | index in color.mkv, the nearest to the frame's middle; -1 where none is near enough           |
 | depth_frame    | index among the depth records; -1 as above                                                    |
 | radar_offset_s | radar frame's start minus the moment, both on the host's clock, latency taken out; NaN        |
-| color_offset_s | colour frame's time minus the moment; NaN where there is none                                 |
+| color_offset_s | colour frame's time minus the radar frame's *middle*; NaN where there is none                 |
 | depth_offset_s | the same for depth                                                                            |
 | status         | ok, no-radar, no-camera (radar without a picture), ambiguous (not for training)               |
+
+A radar frame looks at a person for as long as its chirps last (40.8 ms in the paper's profile), so what is seen in it is the mean
+about its middle: the moment plus half of that time, `middle_offset_s` of the report. Labels and pictures belong there. A frame
+of the camera is timed by the middle of its exposure where the camera says it (`sensor_timestamp`), else as it stamps frames.
 """
 
 from pathlib import Path
@@ -55,6 +60,10 @@ class ClockFit(BaseModel):
     residual_ms: float = Field(description="root mean square distance of the readings used from the line")
     worst_ms: float
     readings: int
+    late_ms: float = Field(
+        0.0,
+        description="times by this line may be so much too late at most: what nobody can see of the shortest latency",
+    )
 
 
 class SyncReport(BaseModel):
@@ -69,11 +78,23 @@ class SyncReport(BaseModel):
     radar_pulse_offset: int | None = Field(
         None, description="radar frame 0 belongs to pulse number this; None in mode host"
     )
+    other_offsets: tuple[int, ...] = Field(
+        (), description="pulse offsets that fit nearly as well, against the one chosen: why a session is ambiguous"
+    )
     gap_signature: bool = Field(
         False, description="the gaps the board leaves on purpose were found in the radar's times"
     )
-    clocks: dict[str, ClockFit] = Field(default_factory=dict, description="by device: board, radar, camera")
-    counts: dict[str, int] = Field(default_factory=dict, description="pulses, pulses_lost, radar_frames, matched, ...")
+    radar_latency_ms: float | None = Field(
+        None, description="from a pulse to its radar frame's start as the host sees both; taken out of radar_offset_s"
+    )
+    middle_offset_s: float = Field(0.0, description="from a moment to the middle of its radar frame's chirps")
+    camera_edges: bool = Field(
+        False, description="the board timed the camera's exposures, so camera times have no unknown latency"
+    )
+    clocks: dict[str, ClockFit] = Field(default_factory=dict, description="by device: board, radar, color, depth")
+    counts: dict[str, int] = Field(
+        default_factory=dict, description="pulses, radar_frames, ok, ... (docs/alignment.md)"
+    )
 
 
 def write_sync(folder: Path, table: pd.DataFrame, report: SyncReport) -> Path:
