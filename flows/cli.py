@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flows.verbs import cubes, recordings, rig, server, simulation
+from flows.verbs import cubes, labels, recordings, rig, server, simulation
 from pipeline.errors import PipelineError
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RIG, RECORDINGS, CUBES, SERVER = "The rig", "Recordings", "Cubes", "Prefect on this machine"
+RIG, RECORDINGS, CUBES, LABELS, SERVER = "The rig", "Recordings", "Cubes", "Labels", "Prefect on this machine"
 app.command("doctor", rich_help_panel=RIG)(rig.doctor)
 app.command("capture", rich_help_panel=RIG)(rig.capture)
 app.command("stop", rich_help_panel=RIG)(rig.stop)
@@ -35,6 +35,7 @@ app.command("recover", rich_help_panel=RECORDINGS)(recordings.recover_)
 app.command("export", rich_help_panel=RECORDINGS)(recordings.export)
 app.command("process", rich_help_panel=CUBES)(cubes.process)
 app.command("view", rich_help_panel=CUBES)(cubes.view)
+app.command("train-labeller", rich_help_panel=LABELS)(labels.train_labeller)
 app.command("demo", rich_help_panel=SERVER)(server.demo)
 app.command("up", rich_help_panel=SERVER)(server.up)
 app.command("down", rich_help_panel=SERVER)(server.down)

@@ -7,6 +7,7 @@ person nobody met has missed every joint. Shares are over visible joints among t
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -49,13 +50,13 @@ class HeldOut:
     with_bystander: Score
     pck_torso_0_2_by_joint: dict[str, float]
 
-    def card(self) -> dict:
-        """As plain values, rounded to four decimals."""
+    def card(self) -> dict[str, Any]:
+        """As plain values, rounded to four decimals; None for what could not be measured."""
         return _rounded(asdict(self))
 
 
 def measure(labeller: Labeller, folder: Path, part: str) -> HeldOut:
-    """Score `labeller` on `images/<part>` of a picture set; PipelineError when there is none or a label is not of 17 keypoints."""
+    """Score `labeller` on `images/<part>` of a picture set; PipelineError when there is none, or labels are not of 17 points."""
     names = sorted(path.stem for path in (folder / "images" / part).glob("*.jpg"))
     if not names:
         raise PipelineError(f"{folder / 'images' / part} holds no pictures to measure a labeller on.")
@@ -109,7 +110,7 @@ def _outcome(truths: Sequence[tuple[Person, np.ndarray]], found: Sequence[Person
     off = np.full((len(truths), len(joints), 2), np.nan)
     overlap = np.array([[_overlap(true.box_px, one.box_px) for one in found] for true, _ in truths])
     while overlap.size and overlap.max() >= _LEAST_OVERLAP:
-        true, one = np.unravel_index(int(overlap.argmax()), overlap.shape)
+        true, one = divmod(int(overlap.argmax()), len(found))
         off[true] = found[one].keypoints_px[joints] - truths[true][0].keypoints_px[joints]
         overlap[true], overlap[:, one] = -1.0, -1.0
     met = int(np.isfinite(off[:, 0, 0]).sum())
@@ -169,9 +170,9 @@ def _read(path: Path) -> Frame:
         return np.asarray(image.convert("RGB"))
 
 
-def _rounded(value):
+def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, 4)
+        return round(value, 4) if np.isfinite(value) else None
     if isinstance(value, dict):
         return {name: _rounded(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
