@@ -5,7 +5,7 @@ Any object detector that transformers loads will do, so long as it knows the cla
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
@@ -24,6 +24,7 @@ Boxes = Float64[np.ndarray, "person 5"]
 _BATCH = 4
 
 
+@runtime_checkable
 class Detector(Protocol):
     """Finds people in pictures."""
 

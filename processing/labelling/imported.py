@@ -125,10 +125,10 @@ def _from_csv(path: Path) -> list[list[Person]]:
     if missing:
         raise PipelineError(f"{path} says nothing about frame {missing[0]}; a frame with nobody has a row of its own.")
     try:
-        for (frame, _), rows in table.groupby(["frame", "person"], sort=True, dropna=False):
+        for _, rows in table.groupby(["frame", "person"], sort=True, dropna=False):
             keypoints, confidence = _long_person(rows) if long else _wide_person(rows, wide)
             if (confidence > 0).any():
-                people[frame].append(_person(keypoints, confidence, None, 1.0))
+                people[int(rows["frame"].iloc[0])].append(_person(keypoints, confidence, None, 1.0))
     except ValueError as error:
         raise PipelineError(f"{path}: {error}.") from error
     return _ordered(people)

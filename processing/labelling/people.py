@@ -6,7 +6,7 @@ of the first pixel. Which of several people a session is about is no business of
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -46,6 +46,7 @@ class Person:
     confidence: Float64[np.ndarray, "17"]  # of each keypoint, 0 to 1
 
 
+@runtime_checkable
 class Labeller(Protocol):
     """Finds people in pictures. Weights and device are settled when one is built; see `choosing.labeller_for`."""
 
