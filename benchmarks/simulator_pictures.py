@@ -108,7 +108,7 @@ def slow_time(
     frames = []
     for index in range(int(np.ceil(seconds / w.frame_period_s))):
         samples = decode(echoes.frame(index, first_s + frame_start_s(w, index)), w)
-        frames.append(np.fft.fft(samples * np.hanning(w.samples), axis=-1)[..., :130].reshape(w.loops, -1, 130))
+        frames.append(np.fft.fft(samples * np.hanning(w.samples), axis=-1)[..., :160].reshape(w.loops, -1, 160))
     return np.concatenate(frames), w
 
 
