@@ -36,6 +36,7 @@ CAMERA_RECORD = np.dtype(
 STREAM_COLOR, STREAM_DEPTH = 0, 1
 DOMAIN_HARDWARE_CLOCK, DOMAIN_SYSTEM_TIME, DOMAIN_GLOBAL_TIME, DOMAIN_NONE = 0, 1, 2, 255
 FLAG_FROZEN = 1  # the picture is bit for bit the one before
+FLAG_REOPENED = 2  # first frame after the camera was lost and opened anew: its clock and its count may have begun again
 assert CAMERA_RECORD.itemsize == 80
 
 Privacy = Literal["keep", "faces-blurred", "skeleton-only"]

@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "models": {"pipeline"},
     "flows": {"pipeline", "capture", "processing", "models"},
 }
-MAY_IMPORT_SIMULATOR = ("capture/rig.py", "flows/verbs/simulation.py")
+MAY_IMPORT_SIMULATOR = ("capture/rig.py", "capture/camera_sources.py", "flows/verbs/simulation.py")
 
 
 def _imports(path: Path) -> set[str]:

@@ -60,6 +60,9 @@ class FaultPlan(BaseModel):
     camera_late_s: float = Field(0.0, ge=0, description="the camera's first frame comes so much later")
     camera_drop: float = Field(0.0, ge=0, le=1, description="share of frames of each stream that never arrive")
     camera_unplug_s: float | None = Field(None, ge=0, description="the camera is gone so long after its first frame")
+    camera_replug_s: float | None = Field(
+        None, ge=0, description="and is back, its clock restarted, so long after that"
+    )
     camera_freeze_s: float | None = Field(
         None, ge=0, description="from then on it sends the same picture over and over"
     )
