@@ -39,6 +39,7 @@ bench: env       ## the measurements of the README, a few minutes
 	$(BIN)/python -m benchmarks.cubes
 	$(BIN)/python -m benchmarks.receive --seconds 20 --line-seconds 10
 	$(BIN)/python -m benchmarks.echoes
+	$(BIN)/python -m benchmarks.render
 
 lock:            ## resolve pyproject.toml anew into requirements.lock
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock

@@ -6,6 +6,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,11 @@ def _made(root: Path, request: SimulationRequest, missing: list[Take], workers: 
             for future in as_completed(futures):
                 future.result()
                 yield
+        except BrokenProcessPool:
+            raise PipelineError(
+                "A process that simulated was killed, perhaps for want of memory; what was made stays: start again, with fewer "
+                "--jobs if it comes back."
+            ) from None
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

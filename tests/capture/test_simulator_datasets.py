@@ -1,7 +1,9 @@
 """Data sets: who does what, made twice alike, resumed after a kill, with labels that are the truth."""
 
 import itertools
+import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from capture.simulator.camera import Camera
 from capture.simulator.datasets import BYSTANDERS, DATA_SETS, FIRST_BYSTANDER, SimulationRequest, takes
 from capture.simulator.simulate import simulate
 from capture.simulator.take import make_take, motions_of
+from flows.cli import main
 from pipeline.errors import PipelineError
 from pipeline.labels import Labels, keypoint_table, labels_path, read_labels, write_labels
 from pipeline.recording import open_recording, recordings_folder
@@ -102,12 +105,23 @@ def test_a_killed_simulation_goes_on_where_it_was(tmp_path):
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     whole = {path.name: path.stat().st_ino for path in recordings_folder(tmp_path).glob("sim-*")}
-    seen = []
+    seen: list[tuple[int, int]] = []
     request = SimulationRequest(name="sim-move", frames=200, waveform="light")
-    result = simulate(tmp_path, request, jobs=2, on_progress=lambda done, total: seen.append((done, total)))
-    assert result.made == 10 - len(whole)
+
+    def kill_a_worker(done: int, total: int) -> None:
+        seen.append((done, total))
+        if len(seen) == 2:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    with pytest.raises(PipelineError, match=r"A process that simulated was killed.*start again, with fewer --jobs"):
+        simulate(tmp_path, request, jobs=2, on_progress=kill_a_worker)
     assert seen[0] == (len(whole), 10)
+    there = len(list(recordings_folder(tmp_path).glob("sim-*")))
+    assert there > len(whole)
+    result = simulate(tmp_path, request, jobs=1, on_progress=lambda done, total: seen.append((done, total)))
+    assert result.made == 10 - there
     assert seen[-1] == (10, 10)
+    assert not list(recordings_folder(tmp_path).glob(".building*"))
     assert {
         path.name: path.stat().st_ino for path in recordings_folder(tmp_path).glob("sim-*")
     }.items() >= whole.items()
@@ -121,7 +135,7 @@ def test_a_killed_simulation_goes_on_where_it_was(tmp_path):
 
 
 def test_placement_anywhere_leaves_the_spot():
-    request = SMALL.model_copy(update={"frames": 1800, "placement": "anywhere"})
+    request = SMALL.model_copy(update={"frames": 500, "placement": "anywhere"})
     where = np.array(
         [motions_of(request, take, PRESETS["light"])[0].joints_at(np.zeros(1))[0, 0, :2] for take in takes(request)]
     )
@@ -187,3 +201,27 @@ def test_a_take_through_the_wires_has_the_same_samples_and_labels(tmp_path):
     ours, theirs = (read_labels(tmp_path / where, take.recording_id).table for where in ("wired", "plain"))
     assert ours.equals(theirs)
     assert make_take(tmp_path / "wired", request, take).manifest == wired.manifest  # there already
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["sim-dance"], 1, "There is no data set 'sim-dance'; the data sets are sim-tryon, "),
+        (["sim-move", "--frames", "-3"], 2, "--frames"),
+        (["sim-move", "--frames", "many"], 2, "--frames"),
+        (["sim-move", "--people", "10"], 1, "sim-move has 9 people, not 10."),
+        (["sim-move", "--placement", "moon"], 2, "--placement"),
+        (["sim-move", "--waveform", "none"], 1, "There is no waveform preset 'none'; the presets are "),
+        (["sim-mars"], 1, "name its folder or file with --motion"),
+        (["sim-mars", "--motion", "nowhere"], 1, "There is no motion at "),
+        (["sim-move", "--frames", "999999"], 1, "ask for fewer --frames"),
+        (["sim-move", "--frames", "20", "--root", "{file}"], 1, "cannot be written"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(tmp_path, capsys, words, code, says):
+    (tmp_path / "file").write_text("no folder")
+    words = [word.replace("{file}", str(tmp_path / "file" / "root")) for word in words]
+    with pytest.raises(SystemExit) as ended:
+        main(["simulate", *words, *([] if "--root" in words else ["--root", str(tmp_path)])])
+    assert ended.value.code == code
+    assert says in re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().err)
