@@ -46,7 +46,7 @@ class StreamTimes:
 
 @dataclass(frozen=True)
 class _Stretch:
-    frames: Int64[np.ndarray, " frame"]
+    frames: Int64[np.ndarray, " member"]
     line: ClockLine
 
 
@@ -79,9 +79,11 @@ def read_streams(
 
 def device_seconds(records: Shaped[np.ndarray, " frame"]) -> Float64[np.ndarray, " frame"]:
     """When each frame was taken by the camera's clock: middle of the exposure where most frames say it, else its stamp; NaN."""
+    if not len(records):
+        return np.zeros(0)
     stamp_s = np.where(np.isfinite(records["timestamp_ms"]), records["timestamp_ms"], -1) * 1e-3
     sensor = records["sensor_timestamp_us"] >= 0
-    if len(records) and sensor.mean() > 0.5:
+    if sensor.mean() > 0.5:
         return np.where(sensor, records["sensor_timestamp_us"] * 1e-6, np.nan)
     none = (records["domain"] == DOMAIN_NONE) & (stamp_s <= 0)
     if none.mean() > 0.5:
@@ -158,7 +160,7 @@ def _stretches(
     number: Int64[np.ndarray, " frame"],
     reopened: Bool[np.ndarray, " frame"],
     period_s: float,
-) -> list[Int64[np.ndarray, " frame"]]:
+) -> list[Int64[np.ndarray, " member"]]:
     """Frames of one clock each. A clock was set anew where it leaps and neither arrival nor the frame's number does.
 
     A host that slept makes arrival leap and not the clock, a camera that paused makes both: neither cuts.
@@ -173,7 +175,7 @@ def _stretches(
     leaps |= (taken < -period_s) | reopened[known][1:]
     parts = np.split(known, np.flatnonzero(leaps) + 1)
     long = [part for part in parts if len(part) >= min(_SHORTEST_STRETCH, len(known))]
-    merged: list[Int64[np.ndarray, " frame"]] = []
+    merged: list[Int64[np.ndarray, " member"]] = []
     for part in long:  # a single mad stamp cuts twice: its neighbours still show one clock
         level = float(np.median((received_s - device_s)[part[:15]]))
         if merged and abs(level - float(np.median((received_s - device_s)[merged[-1][-15:]]))) < _JUMP_S:

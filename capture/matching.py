@@ -76,7 +76,7 @@ def match_events(
     phase_of = phase + drift
     beside = _wrapped((place - phase_of)[trusted])
     spread = 1.4826 * float(np.median(np.abs(beside[np.abs(beside) < 0.25]))) if len(beside) else spread
-    tolerance = float(np.clip(6 * spread, 0.02, 0.25))
+    tolerance = float(np.clip(6 * spread, 0.005, 0.25))
     follows = spread < 0.05 and float((np.abs(beside) <= tolerance).mean()) > 0.6
     slot = np.round(np.where(np.isfinite(place), place - phase_of, -1)).astype(np.int64)
     on_time = trusted & (np.abs(np.where(np.isfinite(place), place - phase_of - slot, 1)) <= tolerance)

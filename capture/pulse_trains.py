@@ -125,7 +125,7 @@ def extended(train: Train, until_s: float, most: int | None = None) -> Train:
     )
 
 
-def _epochs(records: Shaped[np.ndarray, " record"]) -> list[tuple[Shaped[np.ndarray, " record"], int]]:
+def _epochs(records: Shaped[np.ndarray, " record"]) -> list[tuple[Shaped[np.ndarray, " kept"], int]]:
     """Records cut where the board's clock fell back, each part with how many records in it were far off and left out."""
     if not len(records):
         return []
@@ -171,12 +171,12 @@ def _tie(epoch: Shaped[np.ndarray, " record"]) -> tuple[ClockLine, float, float]
 
 
 def _moves(device_s: Float64[np.ndarray, " reading"], host_s: Float64[np.ndarray, " reading"]) -> bool:
-    return len(device_s) >= 2 and np.ptp(device_s) > 0 and np.ptp(host_s) > 0
+    return bool(len(device_s) >= 2 and np.ptp(device_s) > 0 and np.ptp(host_s) > 0)
 
 
 def _numbered(
     records: Shaped[np.ndarray, " record"],
-) -> tuple[Int64[np.ndarray, " record"], Float64[np.ndarray, " record"], float, int]:
+) -> tuple[Int64[np.ndarray, " told"], Float64[np.ndarray, " told"], float, int]:
     """Numbers and board seconds, one record a number and all on one even scale, the period, and how many were left out."""
     number, board_s = records["number"].astype(np.int64), records["board_us"] * 1e-6
     sane = (number >= 0) & (number < _LARGEST_NUMBER)

@@ -115,7 +115,7 @@ def _of_radar(facts: Facts, table: pd.DataFrame, reasons: list[tuple[Verdict, st
         )
     elif facts.radar_timed < facts.radar_frames:
         untimed = facts.radar_frames - facts.radar_timed
-        reasons.append(("aligned", f"{untimed} radar frames were lost whole; they are placed by their neighbours."))
+        reasons.append(("aligned", f"Radar frames lost whole, and placed by their neighbours: {untimed}."))
     if facts.radar_steps:
         reasons.append(
             (
