@@ -29,9 +29,9 @@ from numba import njit, prange, set_num_threads
 
 from capture.simulator.echoes import EchoSynthesiser, element_positions, window_start_s
 from capture.simulator.impairments import GOOD_BOARD
-from capture.simulator.people_scene import demo_scene
 from capture.simulator.radar_room import still_scatterers
 from capture.simulator.room import lab_room
+from capture.simulator.shown import Act, SceneOrder, shown_scene
 from pipeline.waveform import PRESETS, SPEED_OF_LIGHT_MPS, Waveform
 
 
@@ -119,7 +119,7 @@ def main() -> None:
     fast, single, person = (
         ours(cloud, options.threads),
         ours(cloud, 1),
-        ours(demo_scene(1, "arm-swing"), options.threads),
+        ours(shown_scene(SceneOrder(seed=1, acts=(Act(action="arm-swing", start_s=0, stop_s=600),))), options.threads),
     )
     contenders = {
         f"plain sum, compiled, 100 scatterers, {options.threads} threads": lambda k: plain_frame(cloud, w, 0.1 * k),

@@ -16,9 +16,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from capture.companions import Companions, connected_board, triggered
 from capture.dca1000 import StatusBit
+from capture.finishing import finish
+from capture.firmware.schedule import left_out
 from capture.receiver import Receiver, ReceiverCounters, ReceiverSettings
-from capture.rig import Rig, arm, disk_check, open_rig, rig_lock, rig_wires
+from capture.rig import Rig, Staging, arm, disk_check, open_rig, rig_lock, rig_wires
+from capture.script import cue
 from capture.session import RecorderProgress, SessionOrder, session_folder
 from pipeline.catalogue import update_catalogue
 from pipeline.cfg_text import RadarConfig
@@ -28,11 +32,12 @@ from pipeline.files import write_atomic
 from pipeline.manifest import RecordingManifest, Segment, Status
 from pipeline.recording import Recording, create_recording
 from pipeline.sealing import seal
-from pipeline.settings import waveform_config
+from pipeline.settings import RigSettings, waveform_config
 from pipeline.waveform import Waveform
 
 log = logging.getLogger("recorder")
 
+PULSES_OVER_S = 0.5  # after the last pulse's time, until its frame is in
 TAIL_HOLD_S = 2.0  # the card keeps a last partial packet for so long before it sends it (hardware.md section 1)
 NO_DATA_CHECKLIST = (
     "check that lvdsStreamCfg is `-1 0 1 0`, that the radar's SOP switches are set to functional mode, that the card's SW2.3 "
@@ -78,27 +83,68 @@ def record(session: Session) -> Recording:
     What arrived before a failure is sealed as `abort` with the failure as its reason, and the error is raised after that.
     """
     root, order = session.root, session.order
-    settings, request = order.rig, order.request
-    config = waveform_config(root, request.waveform or settings.waveform)
-    seconds = request.seconds or settings.seconds
-    frames_asked = max(1, round(seconds / config.waveform.frame_period_s))
-    if config.waveform.frames:
-        frames_asked = min(frames_asked, config.waveform.frames)
-    session.tell(seconds_asked=seconds, frames_asked=frames_asked, message="Looking for the rig.")
+    settings = order.settings
+    config = waveform_config(root, order.request.waveform or settings.waveform)
+    seconds, acts = order.seconds, order.acts
+    session.tell(seconds_asked=seconds, message="Looking for the rig.")
+    staging = Staging(order.request.participant, tuple((act.action, act.start_s, act.stop_s) for act in acts))
+    notes: list[str] = []
     with rig_lock(root, settings):
         require([disk_check(root, settings, config, seconds)])
-        with rig_wires(settings) as wires, open_rig(settings, wires) as rig:
-            rules = check_config(config, firmware=rig.radar.firmware.kind, packet_delay_us=settings.packet_delay_us)
+        with (
+            rig_wires(settings, staging) as wires,
+            open_rig(settings, wires) as rig,
+            connected_board(settings, wires, notes) as board,
+        ):
+            plan = _plan(config, seconds, settings, board is not None)
+            rules = check_config(
+                plan.config, firmware=rig.radar.firmware.kind, packet_delay_us=settings.packet_delay_us
+            )
             require(rules)
-            folder = create_recording(root, _manifest(order, config, rig))
-            write_atomic(folder / "radar.cfg", config.text)
-            ending = _record_into(folder, session, rig, config, frames_asked)
-    session.tell(state="sealing", message="Computing digests.")
+            folder = create_recording(root, _manifest(order, plan.config, rig, notes))
+            write_atomic(folder / "radar.cfg", plan.config.text)
+            companions = Companions(root, folder, settings, wires, board)
+            session.tell(frames_asked=plan.frames, message="Starting the camera.")
+            try:
+                companions.open()
+                ending = _record_into(folder, session, rig, companions, plan)
+            finally:
+                companions.close()
+    ending.notes = (*ending.notes, *companions.notes)
+    ending.counters |= companions.counters
+    session.tell(state="sealing", message="Matching pulses, radar frames and pictures; computing digests.")
+    finish(folder, acts)
     recording = seal(folder, status=ending.status, reason=ending.reason, counters=ending.counters, notes=ending.notes)
     update_catalogue(root)
     if ending.error is not None:
         raise ending.error
     return recording
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to record: `frames` are those to come, `pulses` those the board is asked for (None: no board), at `hz`."""
+
+    config: RadarConfig
+    frames: int
+    hz: float
+    pulses: int | None = None
+
+
+def _plan(config: RadarConfig, seconds: float, settings: RigSettings, board: bool) -> Plan:
+    if not board and config.waveform.trigger == "hardware":
+        raise PipelineError(
+            f"{config.waveform.name} waits for trigger pulses (frameCfg trigger 2) and no trigger board answers; attach it, or "
+            "set frameCfg's trigger to 1."
+        )
+    if not board:
+        hz = 1 / config.waveform.frame_period_s
+        frames = max(1, round(seconds * hz))
+        return Plan(config, min(frames, config.waveform.frames or frames), hz)
+    config, hz = triggered(config)
+    pulses = max(1, round(seconds * hz))
+    kept = sum(not (settings.trigger.signature and left_out(number, round(1000 * hz))) for number in range(pulses))
+    return Plan(config, kept, hz, pulses)
 
 
 @dataclass
@@ -112,7 +158,7 @@ class Ending:
     error: PipelineError | None = None
 
 
-def _manifest(order: SessionOrder, config: RadarConfig, rig: Rig) -> RecordingManifest:
+def _manifest(order: SessionOrder, config: RadarConfig, rig: Rig, notes: list[str]) -> RecordingManifest:
     action = order.request.action
     return RecordingManifest(
         id=order.recording_id,
@@ -128,13 +174,13 @@ def _manifest(order: SessionOrder, config: RadarConfig, rig: Rig) -> RecordingMa
                 "note": "packets.bin carries both clocks; the monotonic one is primary",
             }
         },
-        notes=config.notes,
+        notes=(*config.notes, *notes),
     )
 
 
-def _record_into(folder: Path, session: Session, rig: Rig, config: RadarConfig, frames_asked: int) -> Ending:
+def _record_into(folder: Path, session: Session, rig: Rig, companions: Companions, plan: Plan) -> Ending:
     """Arm, receive, stop. Every way out leaves the receiver stopped and its files consistent."""
-    settings, waveform, wires = session.order.rig, config.waveform, rig.wires
+    settings, waveform, wires = session.order.settings, plan.config.waveform, rig.wires
     receiver = Receiver(
         folder,
         ReceiverSettings(
@@ -151,12 +197,14 @@ def _record_into(folder: Path, session: Session, rig: Rig, config: RadarConfig, 
         try:
             receiver.open()
             session.tell(state="arming", message="Configuring radar and card.")
-            arm(rig, config.text, settings.packet_delay_us, listen=receiver.start)
+            arm(rig, plan.config.text, settings.packet_delay_us, listen=receiver.start)
             try:
                 rig.radar.start()
+                if plan.pulses is not None:
+                    companions.start_pulses(plan.hz, plan.pulses)
                 _wait_for_data(session, rig, receiver)
-                session.tell(state="recording", message=f"Recording {frames_asked} frames.")
-                ending = _follow(session, rig, receiver, config, frames_asked)
+                session.tell(state="recording", message=f"Recording {plan.frames} frames.")
+                ending = _follow(session, rig, receiver, companions, plan)
             finally:
                 _disarm(rig)
             if not receiver.wait(0):
@@ -168,7 +216,10 @@ def _record_into(folder: Path, session: Session, rig: Rig, config: RadarConfig, 
         ending = Ending(status="abort", reason=result.sentence, error=PipelineError(result.sentence))
     ending.counters = {**result.counters.as_dict(), "seconds": round(result.counters.seconds, 6)}
     ending.notes = (*result.notes, *_card_notes(rig))
-    session.tell(**_so_far(result.counters, waveform))
+    so_far = _so_far(result.counters, waveform)
+    session.tell(**so_far)
+    if plan.pulses is not None and ending.status == "success":
+        ending.reason = f"{plan.pulses} pulses asked for {plan.frames} frames; {so_far['frames']} came."
     return ending
 
 
@@ -190,7 +241,8 @@ def _so_far(counters: ReceiverCounters, waveform: Waveform) -> dict[str, int]:
 
 
 def _wait_for_data(session: Session, rig: Rig, receiver: Receiver) -> None:
-    deadline = time.monotonic() + session.order.rig.first_packet_timeout_s
+    patience_s = session.order.settings.first_packet_timeout_s
+    deadline = time.monotonic() + patience_s
     while not receiver.wait_first_packet(0.1):
         if any(StatusBit.NO_LVDS_DATA in status.bits for status in rig.card.poll()):
             raise PipelineError(
@@ -200,37 +252,40 @@ def _wait_for_data(session: Session, rig: Rig, receiver: Receiver) -> None:
             raise PipelineError("The session was stopped before any radar data arrived.")
         if time.monotonic() > deadline:
             raise PipelineError(
-                f"No data packet came within {session.order.rig.first_packet_timeout_s:g} s of the start, though card and radar "
+                f"No data packet came within {patience_s:g} s of the start, though card and radar "
                 f"answer: {NO_DATA_CHECKLIST}."
             )
 
 
-def _follow(session: Session, rig: Rig, receiver: Receiver, config: RadarConfig, frames_asked: int) -> Ending:
-    """Watch the stream until enough whole frames are in, somebody stops it, it falls silent or the disk fails."""
-    waveform, settings = config.waveform, session.order.rig
+def _follow(session: Session, rig: Rig, receiver: Receiver, companions: Companions, plan: Plan) -> Ending:
+    """Watch the stream until enough whole frames are in, the pulses are over, somebody stops it, it falls silent or the disk
+    fails.
+    """
+    waveform, settings, speed = plan.config.waveform, session.order.settings, rig.wires.speed
     begin = last_growth = time.monotonic()
     last_bytes = 0
-    wanted_bytes = frames_asked * waveform.frame_bytes
     while True:
         time.sleep(0.05)
         now, counters = time.monotonic(), receiver.progress()
         if counters.stream_bytes > last_bytes:
             last_bytes, last_growth = counters.stream_bytes, now
         frames = counters.stream_bytes // waveform.frame_bytes
-        session.tell(seconds=now - begin, **_so_far(counters, waveform))
+        told = cue(session.order.acts, (now - begin) * speed)
+        session.tell(seconds=now - begin, cue=told, **companions.progress(), **_so_far(counters, waveform))
         rig.card.poll()
-        if counters.stream_bytes >= wanted_bytes:
-            return Ending(reason=f"{frames_asked} frames were asked for and arrived.")
+        if counters.stream_bytes >= plan.frames * waveform.frame_bytes:
+            return Ending(reason=f"{plan.frames} frames were asked for and arrived.")
         if receiver.wait(0):
             return Ending()  # it ended by itself: its own result says why
         if session.stop_asked():
-            return Ending(status="abort", reason=f"Stopped by request after {frames} of {frames_asked} frames.")
+            return Ending(status="abort", reason=f"Stopped by request after {frames} of {plan.frames} frames.")
+        if plan.pulses is not None and (now - begin) * speed > plan.pulses / plan.hz + PULSES_OVER_S and frames:
+            return Ending()
         if now - last_growth > settings.silence_timeout_s:
-            if waveform.frames and frames >= frames_asked - 1:
+            if waveform.frames and frames >= plan.frames - 1:
                 return Ending(reason=f"The radar sent its {waveform.frames} frames and ended.")
-            error = PipelineError(
-                f"The stream fell silent after {frames} of {frames_asked} frames; check power and cables of radar and card."
-            )
+            why = companions.board_problem or "check power and cables of radar and card."
+            error = PipelineError(f"The stream fell silent after {frames} of {plan.frames} frames; {why}")
             return Ending(status="abort", reason=str(error), error=error)
 
 

@@ -11,13 +11,20 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from capture.awr1843 import RadarClient
 from capture.dca1000 import CardClient
 from pipeline.cfg_text import RadarConfig
 from pipeline.constraints import Check, check_config
 from pipeline.errors import PipelineError
-from pipeline.settings import RigSettings, waveform_config
+from pipeline.settings import RigSettings, SimulatedClock, waveform_config
+
+SIMULATED_CLOCKS = {
+    "board": SimulatedClock(offset_s=17.25, drift_ppm=23.0),
+    "camera": SimulatedClock(offset_s=4210.5, drift_ppm=-31.0),
+}
+"""No two crystals agree: what a simulated rig's clocks show where its settings do not say."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +38,22 @@ class RigWires:
     data_port: int
     radar_port: str
     radar_baud: int | None
+    trigger_port: str | None = None
     speed: float = 1.0
+    simulated_camera: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Staging:
+    """Who does what in front of a simulated rig; a real one does not care. `acts` are (action, start_s, stop_s)."""
+
+    participant: str | None = None
+    acts: tuple[tuple[str, float, float], ...] = ()
 
 
 @contextlib.contextmanager
-def rig_wires(settings: RigSettings) -> Iterator[RigWires]:
-    """The configured rig's wires; a simulated one is started for as long as the context lasts."""
+def rig_wires(settings: RigSettings, staging: Staging | None = None) -> Iterator[RigWires]:
+    """The configured rig's wires; a simulated one, that shows `staging`, is started for as long as the context lasts."""
     if not settings.simulated:
         yield RigWires(
             card_ip=settings.card_ip,
@@ -46,20 +63,17 @@ def rig_wires(settings: RigSettings) -> Iterator[RigWires]:
             data_port=settings.data_port,
             radar_port=settings.radar_port,
             radar_baud=settings.radar_baud,
+            trigger_port=settings.trigger.port if settings.trigger.port != "none" else None,
         )
         return
+    simulator, scene = settings.simulator, _scene(settings, staging or Staging())
+    clocks = {name: SIMULATED_CLOCKS[name] for name in SIMULATED_CLOCKS} | dict(simulator.clocks)
     data_port = _free_udp_port("127.0.0.1")
     command = [
         *(sys.executable, "-m", "capture.simulator.rig", "--json"),
-        *(
-            "--data-port",
-            str(data_port),
-            "--seed",
-            str(settings.simulator.seed),
-            "--speed",
-            str(settings.simulator.speed),
-        ),
-        *("--firmware", settings.simulator.firmware, "--faults", json.dumps(settings.simulator.faults)),
+        *("--data-port", str(data_port), "--scene", json.dumps(scene), "--speed", str(simulator.speed)),
+        *("--firmware", simulator.firmware, "--faults", json.dumps(simulator.faults)),
+        *("--clocks", json.dumps({name: clock.model_dump() for name, clock in clocks.items()})),
     ]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -81,11 +95,27 @@ def rig_wires(settings: RigSettings) -> Iterator[RigWires]:
             data_port=data_port,
             radar_port=wires["radar_port"],
             radar_baud=None,
-            speed=settings.simulator.speed,
+            trigger_port=wires["trigger_port"] if settings.trigger.port != "none" else None,
+            speed=simulator.speed,
+            simulated_camera={
+                "scene": scene,
+                "rig_origin_monotonic_s": wires["origin_monotonic_s"],
+                "speed": simulator.speed,
+                "clock": clocks["camera"].model_dump(),
+                "faults": simulator.faults,
+                "sync_cable": ("127.0.0.1", wires["sync_cable_port"]),
+            },
         )
     finally:
         process.terminate()
         process.communicate()
+
+
+def _scene(settings: RigSettings, staging: Staging) -> dict[str, Any]:
+    """Fields of `capture.simulator.shown.SceneOrder`."""
+    acts = [{"action": action, "start_s": start_s, "stop_s": stop_s} for action, start_s, stop_s in staging.acts]
+    simulator = settings.simulator
+    return {"seed": simulator.seed, "participant": staging.participant, "acts": acts, "people": simulator.people}
 
 
 @contextlib.contextmanager

@@ -14,14 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from capture.script import Act, ScriptStep, acts_of
+from pipeline.camera_frames import Privacy
 from pipeline.errors import PipelineError
+from pipeline.manifest import NAME_PATTERN
 from pipeline.recording import new_recording_id
 from pipeline.settings import RigSettings, read_rig
 
+AFTER_LAST_ACT_S = 0.5
+
 State = Literal["starting", "arming", "recording", "sealing", "done", "failed"]
-_NAME = r"^[\w .,()+-]{1,80}$"
 
 
 class CaptureRequest(BaseModel):
@@ -29,11 +33,19 @@ class CaptureRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    participant: str | None = Field(None, pattern=_NAME, description="who is recorded")
-    action: str | None = Field(None, pattern=_NAME, description="what the person does")
+    participant: str | None = Field(None, pattern=NAME_PATTERN, description="who is recorded")
+    action: str | None = Field(None, pattern=NAME_PATTERN, description="what the person does")
     seconds: float | None = Field(None, gt=0, le=86_400, description="length; None: the rig's default")
     waveform: str | None = Field(None, description="waveform preset or .cfg in the data root; None: the rig's")
-    room: str | None = Field(None, pattern=_NAME)
+    room: str | None = Field(None, pattern=NAME_PATTERN)
+    script: tuple[ScriptStep, ...] = Field((), description="actions one after the other; instead of action and seconds")
+    privacy: Privacy | None = Field(None, description="what becomes of the pictures; None: as the rig's settings say")
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> "CaptureRequest":
+        if self.script and (self.action is not None or self.seconds is not None):
+            raise ValueError("a script says which actions and how long; leave action and seconds out")
+        return self
 
 
 class SessionOrder(BaseModel):
@@ -44,6 +56,26 @@ class SessionOrder(BaseModel):
     recording_id: str
     request: CaptureRequest
     rig: RigSettings
+
+    @property
+    def settings(self) -> RigSettings:
+        """The rig's settings with what the request says otherwise."""
+        privacy = self.request.privacy
+        if privacy is None:
+            return self.rig
+        return self.rig.model_copy(update={"camera": self.rig.camera.model_copy(update={"privacy": privacy})})
+
+    @property
+    def acts(self) -> tuple[Act, ...]:
+        """The script's actions with their times; none without a script."""
+        return acts_of(self.request.script)
+
+    @property
+    def seconds(self) -> float:
+        """How long to record."""
+        if self.acts:
+            return self.acts[-1].stop_s + AFTER_LAST_ACT_S
+        return self.request.seconds or self.rig.seconds
 
 
 class RecorderProgress(BaseModel):
@@ -63,6 +95,13 @@ class RecorderProgress(BaseModel):
     stream_bytes: int = 0
     missing_bytes: int = 0
     kernel_drops: int = 0
+    pulses: int = 0
+    color_frames: int = 0
+    depth_frames: int = 0
+    cue: str = Field("", description="what the person in front of the radar is told just now")
+    warnings: tuple[str, ...] = Field(
+        (), description="what is wrong with camera or trigger board, while the radar goes on"
+    )
     status: str = Field("", description="the sealed recording's exit status: success | abort")
 
     @property

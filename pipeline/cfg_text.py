@@ -3,7 +3,7 @@
 Source: TI mmWave SDK 3.x user's guide, "Configuration (.cfg) file format"; argument counts from the SDK's `cli.c`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -309,6 +309,22 @@ def write_cfg(waveform: Waveform, *, detection: bool = True) -> str:
         lines += _quiet_detection_lines(w)
     lines += ["lvdsStreamCfg -1 0 1 0", "sensorStart"]
     return "\n".join(lines) + "\n"
+
+
+def with_hardware_trigger(config: RadarConfig, period_ms: float) -> RadarConfig:
+    """The same configuration with frames of at most `period_ms` that wait for pulses on SYNC_IN: its frameCfg line changed.
+
+    A configuration that waits for pulses already is left as it is.
+    """
+    if config.waveform.trigger == "hardware":
+        return config
+    lines = config.text.splitlines()
+    for index, line in enumerate(lines):
+        words = line.split("%", 1)[0].split("#", 1)[0].split()
+        if words[:1] == ["frameCfg"]:
+            lines[index] = " ".join([*words[:5], _plain(period_ms), "2", *words[7:]])
+    changed = parse_cfg("\n".join(lines), config.waveform.name)
+    return replace(config, waveform=changed.waveform, text=changed.text)
 
 
 def _plain(value: float) -> str:

@@ -9,6 +9,8 @@ from pipeline.camera_frames import CameraDescription
 from pipeline.waveform import Waveform
 
 Status = Literal["recording", "success", "abort", "recovered"]
+NAME_PATTERN = r"^[\w .,()+-]{1,80}$"
+"""Of people, actions and rooms."""
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 

@@ -67,6 +67,14 @@ def write_manifest(folder: Path, manifest: RecordingManifest) -> None:
     write_atomic(folder / "recording.json", manifest.model_dump_json(indent=2) + "\n")
 
 
+def amend_manifest(folder: Path, **changes: object) -> None:
+    """Change fields of the manifest of a recording that is still under way; PipelineError once it is sealed."""
+    recording = read_recording(folder)
+    if recording.sealed:
+        raise PipelineError(f"{recording.id} is sealed; sealed recordings never change.")
+    write_manifest(folder, recording.manifest.model_copy(update=changes))
+
+
 @dataclass(frozen=True)
 class Recording:
     """A recording folder opened for reading."""

@@ -33,6 +33,7 @@ class SimulatorSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = 0
+    people: int = Field(1, ge=0, le=2, description="0: nobody is there; 2: somebody else walks about")
     speed: float = Field(1.0, gt=0, description="simulated seconds a second")
     firmware: Literal["mmwDemo", "studio-cli"] = Field("studio-cli", description="the radar image it answers as")
     faults: dict[str, Any] = Field(default_factory=dict, description="fields of capture.simulator.faults.FaultPlan")

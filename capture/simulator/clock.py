@@ -45,6 +45,11 @@ class RigClock:
         self._origin_s = time.monotonic()
         self._reached_s = 0.0
 
+    @property
+    def origin_monotonic_s(self) -> float:
+        """The host's monotonic clock at true time 0."""
+        return self._origin_s
+
     def now_s(self) -> float:
         """True time now."""
         if self.speed:

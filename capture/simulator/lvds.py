@@ -18,8 +18,8 @@ _AHEAD = 3  # frames made before they are due
 class RadarRun:
     """What one sensorStart set going: frames by the radar's own clock, or one for each accepted trigger pulse.
 
-    The scene's time is 0 at the first frame, so a run shows exactly what `simulate_frames` computes. `wake` is notified
-    when something changes; hold it when calling.
+    The scene's time is 0 at the first frame, so a run shows exactly what `simulate_frames` computes; `scene_zero_s` says
+    when that is. `wake` is notified when something changes; hold it when calling.
     """
 
     def __init__(
@@ -30,6 +30,13 @@ class RadarRun:
         self._clock = clock
         self._stopped_s: float | None = None
         self._pulses: list[float] = []
+
+    @property
+    def scene_zero_s(self) -> float | None:
+        """True time of the scene's time 0; None before the first trigger pulse."""
+        if self.waveform.trigger == "hardware":
+            return self._pulses[0] if self._pulses else None
+        return self.start_s
 
     def scene_s(self, index: int) -> float:
         """Scene time at which frame `index` begins."""

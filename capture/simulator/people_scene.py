@@ -5,15 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64
 
-from capture.simulator.actions import MOVE, perform
 from capture.simulator.antenna_pattern import field_factor
 from capture.simulator.body import INDEX
-from capture.simulator.motion import Motion, placed
-from capture.simulator.person import person
+from capture.simulator.motion import Motion
 from capture.simulator.radar_body import Ends, RadarBody, joined
 from capture.simulator.radar_body_kernels import visible
 from capture.simulator.radar_room import Restless, restless, still_scatterers
-from capture.simulator.room import Room, lab_room
+from capture.simulator.room import Room
 from pipeline.errors import PipelineError
 
 SHADOWED = 24
@@ -185,15 +183,3 @@ def people_scene(motions: Sequence[Motion], room: Room | None = None, scatterers
                 f"(x {room.left_m:.2f} to {room.right_m:.2f} m, y {room.front_m:.2f} to {room.back_m:.2f} m)."
             )
     return PeopleScene(motions, room, scatterers)
-
-
-def demo_scene(seed: int = 0, action: str | None = None, duration_s: float = 600.0) -> PeopleScene:
-    """One person in a laboratory, 2.2 to 2.8 m away, doing one of the paper's actions over and over; `seed` picks all."""
-    rng = np.random.default_rng([0xDE30, seed])
-    room = lab_room(seed)
-    chosen = action or MOVE[int(rng.integers(len(MOVE)))]
-    motion = perform(chosen, person(seed), seed, duration_s)
-    where = placed(
-        motion, float(rng.uniform(2.2, 2.8)), float(rng.uniform(-0.1, 0.1)), radar_height_m=room.radar_height_m
-    )
-    return people_scene([where], room)

@@ -1,8 +1,8 @@
-"""The simulated rig: radar, card and scene on one clock, as a context manager or as a process of its own.
+"""The simulated rig: radar, card, trigger board and scene on one clock, as a context manager or as a process of its own.
 
-    python -m capture.simulator.rig --json --data-port 4098 --seed 3
+    python -m capture.simulator.rig --json --data-port 4098 --scene '{"seed": 3}'
 
-shows one person at one of the paper's actions in a laboratory (`people_scene.demo_scene`). It prints one JSON object with
+shows one person at one of the paper's actions in a laboratory (`shown.SceneOrder`). It prints one JSON object with
 the wires' ends as soon as they answer, and one with the truth of every recording when it ends, which it does on SIGTERM,
 SIGINT or when its standard input closes.
 """
@@ -18,15 +18,20 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+from pydantic import ValidationError
+
 from capture.simulator.card import SimulatedCard
 from capture.simulator.clock import DeviceClock, RigClock
 from capture.simulator.faults import FaultPlan, RecordingTruth, fault_plan
 from capture.simulator.impairments import IDEAL, PRESETS, Impairments
 from capture.simulator.lvds import warm_up
-from capture.simulator.people_scene import demo_scene
 from capture.simulator.radar import SimulatedRadar
 from capture.simulator.radar_firmware import FIRMWARE_KINDS, FirmwareKind
 from capture.simulator.scene import Scene, default_scene
+from capture.simulator.shown import SceneOrder, shown_scene
+from capture.simulator.sync_cable import CableEnd
+from capture.simulator.trigger import SimulatedTriggerBoard
 from pipeline.errors import PipelineError
 
 CARD_IP = "127.0.0.2"
@@ -34,8 +39,9 @@ CARD_IP = "127.0.0.2"
 
 
 class SimulatedRig:
-    """Everything a host's wires end at. Inside the context `radar.port` is the serial line and `card` answers.
+    """Everything a host's wires end at. Inside the context `radar.port` and `board.port` are serial lines, `card` answers.
 
+    The board's pulses reach the radar but for those the fault plan takes; a simulated camera's sync-out ends at `cable`.
     `scene` defaults to the small seeded `default_scene`; what is streamed is what the radar is configured with over serial.
     `speed` is simulated seconds a second, 0 as fast as the receiver takes it. The first run's frames are exactly
     `simulate_frames(scene, waveform, n, seed, impairments=impairments)`; the next run has its noise from `seed + 1`.
@@ -55,6 +61,7 @@ class SimulatedRig:
         data_port: int = 4098,
         radar_clock: DeviceClock | None = None,
         card_clock: DeviceClock | None = None,
+        board_clock: DeviceClock | None = None,
     ) -> None:
         self.scene = scene or default_scene(seed)
         self.seed, self.firmware = seed, firmware
@@ -75,18 +82,36 @@ class SimulatedRig:
             device_clock=card_clock,
         )
         self.radar = SimulatedRadar(self.clock, wake, firmware=firmware, faults=faults, device_clock=radar_clock)
+        self._faults = faults or FaultPlan()
+        self.board = SimulatedTriggerBoard(
+            self.clock, wake, faults=self._faults, device_clock=board_clock, on_radar_pulse=self._pulse
+        )
+        self.cable = CableEnd(self.board.edge, self.scene_zero_s)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "SimulatedRig":
         warm_up(self.scene)
         self._stack.enter_context(self.radar)
         self._stack.enter_context(self.card)
+        self._stack.enter_context(self.board)
+        self._stack.enter_context(self.cable)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stack.close()
         if self.card.error is not None and kind is None:
             raise self.card.error
+
+    def scene_zero_s(self) -> float | None:
+        """True time at which the scene of the latest run began; None before there is one."""
+        with self.radar.wake:
+            return self.radar.run.scene_zero_s if self.radar.run is not None else None
+
+    def _pulse(self, number: int, true_s: float) -> None:
+        plan = self._faults
+        chance = np.random.default_rng([plan.seed, 3, number]).random()
+        if number not in plan.radar_miss_pulses and chance >= plan.radar_miss:
+            self.radar.pulse(true_s)
 
     @property
     def truths(self) -> list[RecordingTruth]:
@@ -100,6 +125,9 @@ class SimulatedRig:
             "config_port": self.card.config_port,
             "data_port": self.card.data_port,
             "radar_port": self.radar.port,
+            "trigger_port": self.board.port,
+            "sync_cable_port": self.cable.port,
+            "origin_monotonic_s": self.clock.origin_monotonic_s,
             "firmware": self.firmware,
             "seed": self.seed,
             "speed": self.clock.speed,
@@ -117,7 +145,10 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m capture.simulator.rig", description="A radar rig without hardware."
     )
     parser.add_argument("--json", action="store_true", help="say where the wires end as one JSON object")
-    parser.add_argument("--seed", type=int, default=0, help="of scene and noise")
+    parser.add_argument("--scene", default="{}", help="what is shown, as JSON (capture.simulator.shown.SceneOrder)")
+    parser.add_argument(
+        "--clocks", default="{}", help='device clocks as JSON: {"board": {"offset_s": 0, "drift_ppm": 20}}'
+    )
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second; 0: as fast as it is read")
     parser.add_argument("--faults", default="{}", help="a fault plan as JSON (capture.simulator.faults.FaultPlan)")
     parser.add_argument("--firmware", choices=FIRMWARE_KINDS, default="studio-cli", help="the radar's image")
@@ -132,16 +163,21 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os.write(ended_write, b"x"))
     try:
+        order = scene_order(json_object(options.scene))
+        clocks = {name: DeviceClock(**values) for name, values in json_object(options.clocks).items()}
         rig = SimulatedRig(
-            demo_scene(options.seed),
+            shown_scene(order),
             impairments=PRESETS[options.board],
-            seed=options.seed,
+            seed=order.seed,
             speed=options.speed,
             faults=fault_plan(json_object(options.faults)),
             firmware=options.firmware,
             card_ip=options.card_ip,
             config_port=options.config_port,
             data_port=options.data_port,
+            radar_clock=clocks.get("radar"),
+            card_clock=clocks.get("card"),
+            board_clock=clocks.get("board"),
         )
         with rig:
             _say(options.json, rig.wires())
@@ -153,15 +189,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def json_object(text: str) -> dict[str, object]:
+def json_object(text: str) -> dict[str, Any]:
     """A JSON object given on the command line; PipelineError where it is none."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise PipelineError(f"The fault plan is not JSON: {error}.") from None
+        raise PipelineError(f"{text[:40]!r} is not JSON: {error}.") from None
     if not isinstance(value, dict):
-        raise PipelineError(f"The fault plan must be a JSON object, not {text[:40]!r}.")
+        raise PipelineError(f"A JSON object is needed, not {text[:40]!r}.")
     return value
+
+
+def scene_order(fields: dict[str, Any]) -> SceneOrder:
+    """A scene from settings; PipelineError names the field that is wrong."""
+    try:
+        return SceneOrder.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PipelineError(f"Scene: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
 
 
 def _say(as_json: bool, facts: dict[str, Any]) -> None:

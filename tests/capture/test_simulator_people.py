@@ -9,13 +9,14 @@ from capture.simulator.body import INDEX
 from capture.simulator.echoes import EchoSynthesiser, direct_sum, simulate_frames
 from capture.simulator.impairments import GOOD_BOARD, IDEAL, NOISY_BOARD, PRESETS, Impairments, board
 from capture.simulator.motion import PlacedMotion, placed
-from capture.simulator.people_scene import PeopleScene, demo_scene, people_scene
+from capture.simulator.people_scene import PeopleScene, people_scene
 from capture.simulator.person import person
 from capture.simulator.radar_body import RadarBody, joined
 from capture.simulator.radar_body_kernels import LIFT_M, PENUMBRA_M, visible
 from capture.simulator.radar_room import restless, still_scatterers
 from capture.simulator.room import lab_room, studio_room
 from capture.simulator.scene import EchoingScene, PointScene, Scatterer, Scene, line
+from capture.simulator.shown import Act, SceneOrder, shown, shown_person, shown_scene
 from pipeline.errors import PipelineError
 from pipeline.waveform import PRESETS as WAVEFORMS
 from processing.adc import decode
@@ -213,13 +214,29 @@ def test_nobody_stands_in_the_radar_or_outside_the_room():
         people_scene([standing(1, distance_m=9.0)], lab_room(1))
 
 
-def test_the_demo_scene_is_a_person_at_one_of_the_actions():
-    scene = demo_scene(7)
+def test_a_rig_shows_who_is_named_doing_what_the_script_says_with_bones_that_keep_their_length():
+    scene = shown_scene(SceneOrder(seed=7))
     assert isinstance(scene, PeopleScene)
     assert scene.motions[0].person == person(7)
-    assert demo_scene(7, "arm-raise").motions[0].joints_at(np.array([500.0])).shape == (1, len(INDEX), 3)
-    with pytest.raises(PipelineError, match="There is no action 'dance'"):
-        demo_scene(7, "dance")
+    named = shown(SceneOrder(seed=7, participant="p01", people=2))[0]
+    assert named[0].person == shown_person(SceneOrder(seed=3, participant="p01"))
+    assert named[0].person != shown_person(SceneOrder(seed=7, participant="p02"))
+    assert len(named) == 2
+    assert shown(SceneOrder(people=0))[0] == ()
+    acts = (Act(action="arm-raise", start_s=1.0, stop_s=5.0), Act(action="stepping", start_s=7.0, stop_s=11.0))
+    motion = shown(SceneOrder(seed=7, participant="p01", acts=acts))[0][0]
+    times_s = np.arange(0.0, 12.0, 0.02)
+    joints_m = motion.joints_at(times_s)
+    speed_mps = np.linalg.norm(np.diff(joints_m, axis=0), axis=2) / 0.02
+    assert speed_mps.max() < 6.0  # no jump where one action ends and the next begins
+    wrist = INDEX["left_wrist"]
+    assert speed_mps[:40, wrist].max() < 0.1  # stands before the first
+    assert np.ptp(joints_m[(times_s > 1) & (times_s < 5), wrist, 2]) > 0.3
+    for upper, lower in (("left_hip", "left_knee"), ("right_elbow", "right_wrist")):
+        bone_m = np.linalg.norm(joints_m[:, INDEX[upper]] - joints_m[:, INDEX[lower]], axis=1)
+        assert np.ptp(bone_m) < 1e-6
+    unknown = SceneOrder(seed=7, acts=(Act(action="dance", start_s=0.0, stop_s=3.0),))
+    assert shown(unknown)[0][0].joints_at(np.zeros(1)).shape == (1, len(INDEX), 3)
 
 
 # --- antennas and boards ---------------------------------------------------------------------------------------------

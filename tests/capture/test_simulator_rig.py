@@ -17,9 +17,9 @@ from capture.dca1000 import CardClient
 from capture.simulator.clock import DeviceClock, RigClock
 from capture.simulator.echoes import simulate_frames
 from capture.simulator.impairments import GOOD_BOARD
-from capture.simulator.people_scene import demo_scene
 from capture.simulator.rig import SimulatedRig, json_object
 from capture.simulator.scene import PointScene
+from capture.simulator.shown import SceneOrder, shown_scene
 from pipeline.cfg_text import write_cfg
 from pipeline.errors import PipelineError
 
@@ -45,7 +45,17 @@ def wires_of(process: subprocess.Popen[str]) -> dict:
 def test_the_process_streams_tells_the_truth_and_leaves_nothing_behind():
     w = SMALL.model_copy(update={"frames": 4})
     with DataPort() as data:
-        arguments = ["--json", "--data-port", str(data.port), "--seed", "11", "--speed", "20", "--firmware", "mmwDemo"]
+        arguments = [
+            "--json",
+            "--data-port",
+            str(data.port),
+            "--scene",
+            '{"seed": 11}',
+            "--speed",
+            "20",
+            "--firmware",
+            "mmwDemo",
+        ]
         process = start_rig(*arguments, "--faults", '{"lose_packets": [3]}')
         wires = wires_of(process)
         assert (wires["card_ip"], wires["data_port"], wires["seed"]) == ("127.0.0.2", data.port, 11)
@@ -73,7 +83,12 @@ def test_the_process_streams_tells_the_truth_and_leaves_nothing_behind():
     assert truth[0]["frames"] == 4
     stream, missing = place(datagrams, 4 * w.frame_bytes)
     assert missing == [(2 * 1456, 3 * 1456)]
-    whole = simulate_frames(demo_scene(11), w, 4, seed=11, impairments=GOOD_BOARD).ravel().view(np.uint8).copy()
+    whole = (
+        simulate_frames(shown_scene(SceneOrder(seed=11)), w, 4, seed=11, impairments=GOOD_BOARD)
+        .ravel()
+        .view(np.uint8)
+        .copy()
+    )
     whole[2 * 1456 : 3 * 1456] = 0
     np.testing.assert_array_equal(stream, whole)
     with pytest.raises(PipelineError):
@@ -106,8 +121,8 @@ def test_a_signal_ends_it_even_while_it_streams(number):
 def test_bad_options_are_one_sentence():
     process = start_rig("--json", "--faults", "[1]")
     out, errors = process.communicate(timeout=30)
-    assert (process.returncode, out, errors) == (1, "", "The fault plan must be a JSON object, not '[1]'.\n")
-    with pytest.raises(PipelineError, match="The fault plan is not JSON"):
+    assert (process.returncode, out, errors) == (1, "", "A JSON object is needed, not '[1]'.\n")
+    with pytest.raises(PipelineError, match="'nonsense' is not JSON"):
         json_object("nonsense")
     process = start_rig("--json", "--card-ip", "203.0.113.1")
     _, errors = process.communicate(timeout=30)
