@@ -2,7 +2,7 @@
 
 | column       | meaning                                                                                      |
 |--------------|----------------------------------------------------------------------------------------------|
-| frame        | radar frame                                                                                    |
+| frame        | radar frame; one that no picture was matched to has no rows                                    |
 | joint        | index into `pipeline.skeleton.JOINTS`                                                          |
 | u, v         | image coordinates of the undistorted colour picture as shares of its width and height, 0 to 1 |
 | confidence   | 0 to 1; 0 where the joint was not found                                                       |
@@ -10,18 +10,26 @@
 | scale_source | where the metres come from: simulator, depth, height, none                                    |
 | track        | which person, 0 for the one the session is about                                              |
 
-Who labelled lies in the file's metadata (`labeller`). `labels/<id>.parquet` is what training reads; another labeller's table of
-the same recording is `labels/<id>.<labeller>.parquet`.
+A joint that a labeller did not find is masked, not invented: confidence 0, coordinates NaN. (The simulator's truth knows where a
+joint is that the picture does not show, so there the coordinates stay and only the confidence is 0.) With scale_source `depth`
+z_m is one plane for all joints of a frame, the median depth at shoulders and hips around it, as paper.md, "Protocol",
+defines metres; with `simulator` it is each joint's own depth; with `height` on a camera without intrinsics it is empty.
+
+Who labelled lies in the file's metadata (`labeller`), and how (`making`). `labels/<id>.parquet` is what training reads; another
+labeller's table of the same recording is `labels/<id>.<labeller>.parquet`.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomic
@@ -40,19 +48,53 @@ COLUMNS = {
     "track": "int16",
 }
 
+LabelVerdict = Literal["pass", "look", "fail"]
+
+
+class LabelMaking(BaseModel):
+    """How a keypoint table was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field("", description="hex SHA-256 of what the table depends on: same key, same table")
+    algorithm_version: str = ""
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="fields of processing.labelling.config.LabelConfig"
+    )
+    picture_px: tuple[int, int] | None = Field(
+        None, description="width and height of the picture u and v are shares of"
+    )
+    smoothing: dict[str, Any] | None = Field(None, description="the filter and its parameters; None: as labelled")
+    verdict: LabelVerdict | None = Field(None, description="of the quality check; None: not checked")
+    source: str = Field("", description="the file that labels were imported from")
+
 
 @dataclass(frozen=True)
 class Labels:
-    """A keypoint table and who made it."""
+    """A keypoint table, who made it, and how where that is known."""
 
     table: pd.DataFrame
     labeller: str
+    making: LabelMaking | None = None
+
+
+@dataclass(frozen=True)
+class LabelArrays:
+    """Labels of the person a session is about, dense over radar frames; NaN and confidence 0 where there are no rows."""
+
+    uv: Float64[np.ndarray, "frame joint 2"]
+    confidence: Float64[np.ndarray, "frame joint"]
+    xyz_m: Float64[np.ndarray, "frame joint 3"]
 
 
 def labels_path(root: Path, recording_id: str, labeller: str | None = None) -> Path:
     """Where the labels of a recording lie: those that training reads, or a named labeller's own."""
-    suffix = f".{labeller}" if labeller else ""
-    return root / "labels" / f"{recording_id}{suffix}.parquet"
+    return root / "labels" / f"{label_stem(recording_id, labeller)}.parquet"
+
+
+def label_stem(recording_id: str, labeller: str | None = None) -> str:
+    """What the names of a table and of all that belongs to it begin with; a labeller's name in letters a file may have."""
+    return f"{recording_id}.{re.sub(r'[^A-Za-z0-9_-]+', '-', labeller).strip('-')}" if labeller else recording_id
 
 
 def keypoint_table(
@@ -61,33 +103,53 @@ def keypoint_table(
     xyz_m: Float64[np.ndarray, "frame joint 3"] | None,
     scale_source: str,
     track: int = 0,
+    frames: Int64[np.ndarray, " frame"] | None = None,
 ) -> pd.DataFrame:
-    """The rows of one person in every frame; `uv` are shares of the picture's width and height."""
-    frames, joints = confidence.shape
+    """The rows of one person; `uv` are shares of the picture's width and height, `frames` the radar frames (None: all from 0).
+
+    A frame without any metres has scale_source `none`.
+    """
+    count, joints = confidence.shape
     if joints != len(JOINTS):
         raise PipelineError(f"Labels have {len(JOINTS)} joints, not {joints}.")
-    places = np.full((frames, joints, 3), np.nan) if xyz_m is None else xyz_m
+    places = np.full((count, joints, 3), np.nan) if xyz_m is None else xyz_m
+    scaled = np.isfinite(places).any(axis=(1, 2))
     return pd.DataFrame(
         {
-            "frame": np.repeat(np.arange(frames), joints),
-            "joint": np.tile(np.arange(joints), frames),
+            "frame": np.repeat(np.arange(count) if frames is None else frames, joints),
+            "joint": np.tile(np.arange(joints), count),
             "u": uv[..., 0].ravel(),
             "v": uv[..., 1].ravel(),
             "confidence": confidence.ravel(),
             "x_m": places[..., 0].ravel(),
             "y_m": places[..., 1].ravel(),
             "z_m": places[..., 2].ravel(),
-            "scale_source": "none" if xyz_m is None else scale_source,
+            "scale_source": np.repeat(np.where(scaled, scale_source, "none"), joints),
             "track": track,
         }
     ).astype(COLUMNS)
+
+
+def label_arrays(table: pd.DataFrame, frames: int, track: int = 0) -> LabelArrays:
+    """The rows of one person as arrays over radar frames 0 to `frames` - 1; rows beyond are left out."""
+    rows = table[(table["track"] == track) & table["frame"].between(0, frames - 1)]
+    where = rows["frame"].to_numpy(), rows["joint"].to_numpy()
+    shape = (frames, len(JOINTS))
+    uv, xyz_m, confidence = np.full((*shape, 2), np.nan), np.full((*shape, 3), np.nan), np.zeros(shape)
+    uv[where] = rows[["u", "v"]].to_numpy(np.float64)
+    xyz_m[where] = rows[["x_m", "y_m", "z_m"]].to_numpy(np.float64)
+    confidence[where] = rows["confidence"].to_numpy(np.float64)
+    return LabelArrays(uv, confidence, xyz_m)
 
 
 def write_labels(root: Path, recording_id: str, labels: Labels, *, own: bool = False) -> Path:
     """Write a table in one atomic step; `own` keeps it beside the one that training reads. Returns the file."""
     path = labels_path(root, recording_id, labels.labeller if own else None)
     table = pa.Table.from_pandas(labels.table.astype(COLUMNS), preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"labeller": labels.labeller.encode()})
+    said = {**(table.schema.metadata or {}), b"labeller": labels.labeller.encode()}
+    if labels.making is not None:
+        said[b"making"] = labels.making.model_dump_json().encode()
+    table = table.replace_schema_metadata(said)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     try:
@@ -110,5 +172,19 @@ def read_labels(root: Path, recording_id: str, labeller: str | None = None) -> L
     missing = [column for column in COLUMNS if column not in table.column_names]
     if missing:
         raise PipelineError(f"{path} is not a keypoint table: it has no {', '.join(missing)}.")
-    who = (table.schema.metadata or {}).get(b"labeller", b"unknown").decode()
-    return Labels(table.select(list(COLUMNS)).to_pandas().astype(COLUMNS), who)
+    said = table.schema.metadata or {}
+    try:
+        making = LabelMaking.model_validate_json(said[b"making"]) if b"making" in said else None
+    except ValidationError as error:
+        raise PipelineError(f"{path} is not a keypoint table this version reads: {error.errors()[0]['msg']}.") from None
+    who = said.get(b"labeller", b"unknown").decode()
+    return Labels(table.select(list(COLUMNS)).to_pandas().astype(COLUMNS), who, making)
+
+
+def label_tables(root: Path, recording_id: str) -> tuple[Path, ...]:
+    """Every keypoint table of a recording that lies on disk: the one training reads first, then labellers' own by name."""
+    chief = labels_path(root, recording_id)
+    others = sorted(chief.parent.glob(f"{recording_id}.*.parquet")) if chief.parent.is_dir() else []
+    # An id may hold dots, so the labels of recording `a.b` look like those of `a` by a labeller `b`.
+    own = [path for path in others if not (root / "recordings" / path.stem).exists()]
+    return tuple(path for path in (chief, *own) if path.is_file())
