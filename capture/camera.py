@@ -5,8 +5,8 @@ Members: `realsense_camera.RealSenseCamera` (attached, played back from a .bag o
 """
 
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
@@ -34,38 +34,38 @@ class CameraFrame:
     exposure_us: int = -1
 
 
-class CameraSource(Protocol):
+class CameraSource(ABC):
     """A camera or what stands in for one. Used by one thread."""
 
     live: bool
     """True where frames come when they like, and where silence therefore means that something is wrong."""
 
+    @abstractmethod
     def open(self) -> CameraDescription:
         """Start the streams. PipelineError says what is missing and what to do; a source may be opened again after `close`."""
-        ...
 
+    @abstractmethod
     def read(self, timeout_s: float) -> CameraFrame | None:
         """The next frame of either stream, or None when none came in time. PipelineError when the source broke."""
-        ...
 
     @property
+    @abstractmethod
     def ended(self) -> bool:
         """True once a file has been read to its end."""
-        ...
 
     @property
+    @abstractmethod
     def description(self) -> CameraDescription:
         """What `open` returned, and what the frames since then have shown to be degraded."""
-        ...
 
     @property
+    @abstractmethod
     def overruns(self) -> int:
         """Frames thrown away because the reader was too slow."""
-        ...
 
+    @abstractmethod
     def close(self) -> None:
         """Stop the streams; harmless when closed."""
-        ...
 
 
 class Pace:

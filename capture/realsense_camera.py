@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from capture.camera import CameraFrame, Pace
+from capture.camera import CameraFrame, CameraSource, Pace
 from capture.realsense_library import import_realsense
 from capture.realsense_profiles import Chosen, choose_profiles, stream_intrinsics
 from pipeline.camera_frames import (
@@ -37,11 +37,12 @@ from pipeline.settings import CameraSettings
 QUEUE_FRAMES = 90
 """Frames a sensor's queue holds: three seconds at 30 a second, for a disk that pauses."""
 
+_SETTLE_S = 0.5
 _STREAM_NAMES = {STREAM_COLOR: "colour", STREAM_DEPTH: "depth"}
 
 
-class RealSenseCamera:
-    """A `camera.CameraSource` on a librealsense device.
+class RealSenseCamera(CameraSource):
+    """A camera on a librealsense device.
 
     `find` returns the device, and raises PipelineError where there is none. A played back file (`source="playback"`) waits
     for its reader, so nothing of it is lost, and its frames are handed out at `pace`. `release` is called once it is closed.
@@ -66,6 +67,7 @@ class RealSenseCamera:
         self._early: deque[tuple[int, Any]] = deque(maxlen=QUEUE_FRAMES)  # depth that came before any colour
         self._held: CameraFrame | None = None  # read from a file and not due yet
         self._closing = False
+        self._stopped, self._latest_s = False, 0.0
         self._overruns = 0
         self._device: Any = None
         self._sensors: list[Any] = []
@@ -86,6 +88,9 @@ class RealSenseCamera:
             self._unseen = {STREAM_COLOR} | ({STREAM_DEPTH} if depth else set())
             self._queues = {stream: deque() for stream in self._unseen}
             self._make_aligner()
+            self._stopped, self._latest_s = False, time.monotonic()
+            if not self.live:
+                self._device.as_playback().set_status_changed_callback(self._status_changed)
             self._start([color] + ([depth] if depth else []))
         except RuntimeError as error:  # librealsense's own
             self.close()
@@ -118,11 +123,13 @@ class RealSenseCamera:
     @property
     def ended(self) -> bool:
         """See `CameraSource.ended`."""
-        if self.live or self._device is None or self._held is not None:
+        if self.live or self._held is not None:
             return False
         with self._changed:
-            empty = not any(self._queues.values())
-        return empty and self._device.as_playback().current_status() == self._rs.playback_status.stopped
+            settled = (
+                time.monotonic() - self._latest_s > _SETTLE_S
+            )  # its last frames may still be on their way to a queue
+            return self._stopped and settled and not any(self._queues.values())
 
     @property
     def description(self) -> CameraDescription:
@@ -228,8 +235,13 @@ class RealSenseCamera:
         for sensor, profiles in by_sensor.values():
             sensor.open(profiles)
             self._sensors.append(sensor)
+        playback = None if self.live else self._device.as_playback()
+        if playback is not None:
+            playback.pause()  # or what is played before the last sensor has started is lost
         for sensor in self._sensors:
             sensor.start(self._arrived)
+        if playback is not None:
+            playback.resume()
 
     def _make_aligner(self) -> None:
         """librealsense aligns framesets; this makes one of a depth frame and any colour frame."""
@@ -242,6 +254,11 @@ class RealSenseCamera:
         self._composer = rs.processing_block(compose)
         self._composer.start(self._composed)
         self._align = rs.align(rs.stream.color)
+
+    def _status_changed(self, status: Any) -> None:
+        """Called by librealsense when a played file begins and ends."""
+        with self._changed:
+            self._stopped, self._latest_s = status == self._rs.playback_status.stopped, time.monotonic()
 
     # --- frames ---
 
@@ -262,6 +279,7 @@ class RealSenseCamera:
                 self._overruns += 1
                 return
             queue.append((received_ns, frame))
+            self._latest_s = received_ns / 1e9
             self._changed.notify_all()
 
     def _take(self, timeout_s: float) -> tuple[int, int, Any] | None:

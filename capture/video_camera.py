@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from capture.camera import CameraFrame, Pace
+from capture.camera import CameraFrame, CameraSource, Pace
 from pipeline.camera_frames import DOMAIN_NONE, DOMAIN_SYSTEM_TIME, STREAM_COLOR, CameraDescription
 from pipeline.errors import PipelineError
 from pipeline.settings import CameraSettings
@@ -19,8 +19,8 @@ _QUEUE_FRAMES = 90
 _NO_GEOMETRY = "It does not know its lens and has no depth: there is no metric scale from the camera."
 
 
-class VideoFile:
-    """A `camera.CameraSource` that reads a video file, its frames handed out at `pace`, timed by the file's own stamps.
+class VideoFile(CameraSource):
+    """Reads a video file, its frames handed out at `pace`, timed by the file's own stamps.
 
     A file without time stamps (a bare H.264 stream) is taken as evenly spaced, which its description says.
     """
@@ -136,8 +136,8 @@ class VideoFile:
         self._container, self._frames, self._held = None, iter(()), None
 
 
-class Webcam:
-    """A `camera.CameraSource` on a Video4Linux device: frames timed by the driver's stamps, read by a thread of its own."""
+class Webcam(CameraSource):
+    """A camera on a Video4Linux device: frames timed by the driver's stamps, read by a thread of its own."""
 
     live = True
 

@@ -23,6 +23,7 @@ from pipeline.depth_codec import decode_depth
 from pipeline.errors import PipelineError
 from pipeline.manifest import RecordingManifest
 
+_LEAST_BYTES = 512  # less is a part of the video's header
 _STEP_ON_FRAMES = 60  # decoding so many frames takes less time than a seek
 
 
@@ -96,6 +97,8 @@ class ColorReader:
 
         stamps: list[int] = []
         keys: list[int] = []
+        if self._path.stat().st_size < _LEAST_BYTES:
+            return stamps, keys  # the recorder was cut off before its first frame was out
         container = self._open()
         try:
             for packet in container.demux(video=0):
