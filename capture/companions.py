@@ -20,9 +20,6 @@ from pipeline.settings import RigSettings
 PROGRAMMED_SHARE = 0.97
 """Of the pulses' period that the radar is programmed for: a pulse within the programmed period is missed (hardware.md 2)."""
 
-CAMERA_BYTES_PER_PIXEL = 0.9
-"""Of colour and depth together, compressed, at most: for the disk check (docs/camera.md has what was measured)."""
-
 
 @contextlib.contextmanager
 def connected_board(settings: RigSettings, wires: RigWires, notes: list[str]) -> Iterator[TriggerClient | None]:

@@ -20,8 +20,9 @@ from capture.companions import Companions, connected_board, triggered
 from capture.dca1000 import StatusBit
 from capture.finishing import finish
 from capture.firmware.schedule import left_out
+from capture.preflight import disk_check
 from capture.receiver import Receiver, ReceiverCounters, ReceiverSettings
-from capture.rig import Rig, Staging, arm, disk_check, open_rig, rig_lock, rig_wires
+from capture.rig import Rig, Staging, arm, open_rig, rig_lock, rig_wires
 from capture.script import cue
 from capture.session import RecorderProgress, SessionOrder, session_folder
 from pipeline.catalogue import update_catalogue

@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,10 +14,8 @@ from typing import Any
 
 from capture.awr1843 import RadarClient
 from capture.dca1000 import CardClient
-from pipeline.cfg_text import RadarConfig
-from pipeline.constraints import Check, check_config
 from pipeline.errors import PipelineError
-from pipeline.settings import RigSettings, SimulatedClock, waveform_config
+from pipeline.settings import RigSettings, SimulatedClock
 
 SIMULATED_CLOCKS = {
     "board": SimulatedClock(offset_s=17.25, drift_ppm=23.0),
@@ -144,57 +141,8 @@ def _free_udp_port(host_ip: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def disk_check(root: Path, settings: RigSettings, config: RadarConfig, seconds: float) -> Check:
-    """Whether the data root's disk takes `seconds` of samples and keeps the rig's reserve."""
-    needed = int(config.waveform.data_rate_bps / 8 * seconds * 1.03)  # packet records are 2 % of the samples
-    folder = next(path for path in (root, *root.parents) if path.exists())
-    free = shutil.disk_usage(folder).free
-    return Check(
-        "disk",
-        free >= needed + settings.reserve_bytes,
-        f"{seconds:g} s need {needed / 1e9:.2f} GB and {settings.reserve_bytes / 1e9:.2f} GB are kept in reserve, "
-        f"{free / 1e9:.2f} GB are free",
-        str(root),
-    )
-
-
-def examine(root: Path, settings: RigSettings) -> list[Check]:
-    """What `maepose doctor` prints: every part of the rig asked in turn, nothing recorded, nothing raised.
-
-    Data root, waveform rules, disk, then the card (alive, version) and the radar (port, firmware).
-    """
-    checks: list[Check] = []
-
-    def attempt(name: str, where: str) -> contextlib.AbstractContextManager[None]:
-        @contextlib.contextmanager
-        def guard() -> Iterator[None]:
-            try:
-                yield
-            except PipelineError as error:
-                checks.append(Check(name, False, str(error), where))
-
-        return guard()
-
-    checks.append(Check("rig", True, f"{settings.kind}, waveform {settings.waveform}", str(root / "rig.toml")))
-    config = None
-    with attempt("waveform", settings.waveform):
-        config = waveform_config(root, settings.waveform)
-        checks.append(disk_check(root, settings, config, settings.seconds))
-    firmware = "unknown"
-    with attempt("rig", settings.kind), rig_lock(root, settings), rig_wires(settings) as wires:
-        with attempt("card", wires.card_ip), _card(wires) as card:
-            card.system_connect()
-            checks.append(Check("card", True, f"answers, FPGA version {card.read_version()}", wires.card_ip))
-        with attempt("radar", wires.radar_port), RadarClient(wires.radar_port, wires.radar_baud) as radar:
-            firmware = radar.firmware.kind
-            checks.append(Check("radar", True, f"answers, firmware {radar.firmware}", radar.port))
-    if config is not None:
-        rules = check_config(config, firmware=firmware, packet_delay_us=settings.packet_delay_us)
-        checks += [rule for rule in rules if rule.passed is not None]
-    return checks
-
-
-def _card(wires: RigWires) -> CardClient:
+def card_client(wires: RigWires) -> CardClient:
+    """A client of the card at the wires' end."""
     return CardClient(wires.card_ip, wires.host_ip, wires.config_port, host_port=wires.host_config_port)
 
 
@@ -211,7 +159,7 @@ class Rig:
 @contextlib.contextmanager
 def open_rig(settings: RigSettings, wires: RigWires) -> Iterator[Rig]:
     """Connect to card and radar and ask both who they are; PipelineError says which does not answer and what to check."""
-    with _card(wires) as card, RadarClient(wires.radar_port, wires.radar_baud) as radar:
+    with card_client(wires) as card, RadarClient(wires.radar_port, wires.radar_baud) as radar:
         card.system_connect()
         description: dict[str, object] = {
             "kind": settings.kind,

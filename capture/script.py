@@ -1,6 +1,7 @@
 """A session's script: which actions the person does, for how long, with pauses to get ready in between."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -52,6 +53,15 @@ def parse_script(text: str) -> tuple[ScriptStep, ...]:
     if not steps:
         raise PipelineError("The script holds no step; write one an action, for example `arm-raise 10, stepping 10`.")
     return tuple(steps)
+
+
+def read_script(text_or_file: str) -> tuple[ScriptStep, ...]:
+    """`parse_script` of a text, or of the file of that name where there is one."""
+    path = Path(text_or_file)
+    try:
+        return parse_script(path.read_text() if path.is_file() else text_or_file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise PipelineError(f"The script {path} cannot be read: {error}.") from error
 
 
 def acts_of(steps: tuple[ScriptStep, ...]) -> tuple[Act, ...]:

@@ -154,6 +154,11 @@ class RecorderHandle:
         )
         return progress.model_copy(update={"state": "failed", "message": message})
 
+    def order(self) -> SessionOrder:
+        """What was asked for, and of which rig."""
+        path = session_folder(self.root, self.recording_id) / "request.json"
+        return SessionOrder.model_validate_json(path.read_bytes())
+
     def request_stop(self) -> None:
         """Ask the recorder to stop and seal what it has; returns at once."""
         (session_folder(self.root, self.recording_id) / "stop").touch()
@@ -170,9 +175,14 @@ class RecorderHandle:
         return progress
 
 
+def session_known(root: Path, recording_id: str) -> bool:
+    """Whether a session of that id was launched here."""
+    return (session_folder(root, recording_id) / "request.json").is_file()
+
+
 def attach(root: Path, recording_id: str) -> RecorderHandle:
     """A handle on a session that was launched before; PipelineError when there is none of that id."""
-    if not (session_folder(root, recording_id) / "request.json").is_file():
+    if not session_known(root, recording_id):
         raise PipelineError(f"There is no session {recording_id!r} under {root}.")
     return RecorderHandle(root, recording_id)
 

@@ -70,7 +70,7 @@ def recording_rows(recording: Recording) -> dict[str, Any]:
         "action": ", ".join(segment.action for segment in manifest.segments),
         "waveform": waveform.name,
         "frames": recording.frame_count,
-        "seconds": round(recording.frame_count * waveform.frame_period_s, 2),
+        "seconds": round(recording.frame_count * recording.frame_period_s, 2),
         "packets": "unknown" if recording.packets is None else len(recording.packets),
         "lost bytes": "unknown" if recording.packets is None else int((holes[:, 1] - holes[:, 0]).sum()),
         "folder": str(recording.folder),

@@ -24,9 +24,6 @@ from processing.picture_style import (
     label,
     sheet,
 )
-from processing.quality_picture import draw_quality
-
-__all__ = ["draw_frame", "draw_overview", "draw_quality", "liveliest_frame"]
 
 _SPAN_DB = 55.0  # a map's colours reach this far under its peak, unless the noise is nearer
 _AZIMUTH_SPAN_DB = 25.0  # an eight-antenna row's side lobes lie 13 dB under the peak: deeper colours show only those
@@ -35,23 +32,25 @@ _BLOCK_FRAMES = 16  # read at a time: whole chunks, a few megabytes
 _COLUMNS = 600  # more moments than this are averaged: the sheet has no more pixels
 
 
-class _Maps(NamedTuple):
+class Maps(NamedTuple):
+    """One frame's maps."""
+
     rd: Float[np.ndarray, "range doppler"] | None
     ra: Float[np.ndarray, "range azimuth"] | None
 
 
-def _maps(cube: Cube, frame: int) -> _Maps:
+def maps_of(cube: Cube, frame: int) -> Maps:
     """Maps of one frame in dB (or [0, 1]), summed from rad where they were not stored; None where the cube has neither."""
     products = cube.config.products
     if _scaled(cube):
-        return _Maps(cube.rd(frame) if "rd" in products else None, cube.ra(frame) if "ra" in products else None)
+        return Maps(cube.rd(frame) if "rd" in products else None, cube.ra(frame) if "ra" in products else None)
     rd = cube.decibels("rd", frame) if "rd" in products else None
     ra = cube.decibels("ra", frame) if "ra" in products else None
     if "rad" in products and (rd is None or ra is None):
         power = 10 ** (cube.decibels("rad", frame) / 10)
         rd = decibels(power.sum(axis=1)) if rd is None else rd
         ra = decibels(power.sum(axis=2)) if ra is None else ra
-    return _Maps(rd, ra)
+    return Maps(rd, ra)
 
 
 def _scaled(cube: Cube) -> bool:
@@ -61,7 +60,7 @@ def _scaled(cube: Cube) -> bool:
 
 def draw_frame(cube: Cube, frame: int, path: Path) -> Path:
     """PNG of one frame: range-Doppler, range-azimuth, and range-azimuth as seen from above. Returns `path`."""
-    maps, axes = _maps(cube, frame), cube.axes
+    maps = maps_of(cube, frame)
     panels = [name for name, values in (("rd", maps.rd), ("ra", maps.ra), ("above", maps.ra)) if values is not None]
     widths = [1.0 if name != "above" else 1.45 for name in panels]
     with sheet(path, 4.2 * sum(widths), 4.7) as figure:
@@ -70,26 +69,34 @@ def draw_frame(cube: Cube, frame: int, path: Path) -> Path:
         panel_of = dict(zip(panels, np.atleast_1d(figure.subplots(1, len(panels), width_ratios=widths)), strict=True))
         meshes: list[tuple[QuadMesh, Axes]] = []
         if maps.rd is not None:
-            mesh = panel_of["rd"].pcolormesh(
-                edges(axes.velocity_mps), edges(axes.range_m), maps.rd, **_colours(cube, maps.rd)
-            )
-            peak = _peak(cube, maps.rd, axes.velocity_mps, "{:+.2f} m/s")
-            label(panel_of["rd"], f"Range-Doppler  {peak}", VELOCITY, RANGE)
-            meshes.append((mesh, panel_of["rd"]))
+            meshes.append((range_doppler_panel(panel_of["rd"], cube, maps.rd), panel_of["rd"]))
         if maps.ra is not None:
+            meshes.append((range_azimuth_panel(panel_of["ra"], cube, maps.ra), panel_of["ra"]))
             colours = _colours(cube, maps.ra, _AZIMUTH_SPAN_DB)
-            borders, ra = azimuth_cells(axes.azimuth_deg, maps.ra)
-            mesh = panel_of["ra"].pcolormesh(borders, edges(axes.range_m), ra, **colours)
-            peak = _peak(cube, maps.ra, axes.azimuth_deg, "{:+.0f}\u00b0")
-            label(panel_of["ra"], f"Range-azimuth  {peak}", AZIMUTH, RANGE)
-            panel_of["ra"].set_xticks([-90, -60, -30, 0, 30, 60, 90])
-            meshes.append((mesh, panel_of["ra"]))
             meshes.append((_from_above(panel_of["above"], cube, maps.ra, colours), panel_of["above"]))
         for mesh, panel in meshes[:1] + meshes[2:]:  # the two range-azimuth panels share one scale
             figure.colorbar(mesh, ax=panel, label=_scale(cube), fraction=0.05, pad=0.02)
-        for panel in [panel for name, panel in panel_of.items() if name != "above"]:
-            panel.set_ylim(0, axes.range_m.max())
     return path
+
+
+def range_doppler_panel(panel: Axes, cube: Cube, rd: Float[np.ndarray, "range doppler"]) -> QuadMesh:
+    """One frame's range-Doppler map, dB, with its peak in the title."""
+    axes = cube.axes
+    mesh = panel.pcolormesh(edges(axes.velocity_mps), edges(axes.range_m), rd, **_colours(cube, rd))
+    label(panel, f"Range-Doppler  {_peak(cube, rd, axes.velocity_mps, '{:+.2f} m/s')}", VELOCITY, RANGE)
+    panel.set_ylim(0, axes.range_m.max())
+    return mesh
+
+
+def range_azimuth_panel(panel: Axes, cube: Cube, ra: Float[np.ndarray, "range azimuth"]) -> QuadMesh:
+    """One frame's range-azimuth map, dB, with its peak in the title."""
+    axes = cube.axes
+    borders, cells = azimuth_cells(axes.azimuth_deg, ra)
+    mesh = panel.pcolormesh(borders, edges(axes.range_m), cells, **_colours(cube, ra, _AZIMUTH_SPAN_DB))
+    label(panel, f"Range-azimuth  {_peak(cube, ra, axes.azimuth_deg, '{:+.0f}°')}", AZIMUTH, RANGE)
+    panel.set_xticks([-90, -60, -30, 0, 30, 60, 90])
+    panel.set_ylim(0, axes.range_m.max())
+    return mesh
 
 
 def draw_overview(cube: Cube, path: Path) -> Path:
@@ -100,7 +107,7 @@ def draw_overview(cube: Cube, path: Path) -> Path:
     """
     across_time, reach_time, time_s = _over_time(cube)
     chosen = np.unique(np.linspace(0, cube.frames - 1, _THUMBNAILS + 2).round().astype(int)[1:-1]).tolist()
-    axes, maps = cube.axes, [_maps(cube, frame) for frame in chosen]
+    axes, maps = cube.axes, [maps_of(cube, frame) for frame in chosen]
     lost, has_doppler = np.flatnonzero(~cube.valid), maps[0].rd is not None
     with sheet(path, 12.4, 8.4) as figure:
         span = f"{cube.frames} frames in {cube.time_s[-1] - cube.time_s[0]:.1f} s"

@@ -18,8 +18,8 @@ def train_labeller(
     pictures: Annotated[int, typer.Option(min=8, help="Rendered pictures to train on.")] = 2400,
     held_out: Annotated[int, typer.Option(min=1, help="Pictures of other people and rooms to measure with.")] = 300,
     passes: Annotated[
-        tuple[int, int], typer.Option(min=1, help="Passes over the pictures at 160 and then at 320 pixels.")
-    ] = (10, 4),
+        tuple[int, int], typer.Option(min=1, help="Passes over close-ups of everybody, then over whole pictures.")
+    ] = (6, 3),
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Default: weights/simulated-people.pt in the data root."),
@@ -50,7 +50,7 @@ def train_labeller(
     with tempfile.TemporaryDirectory() as name, progress_bar("train-labeller") as bar:
         folder, total = Path(name), pictures + held_out
         write_picture_set(
-            folder, "train", pictures, TRAINING_SEEDS, divided_by=2,
+            folder, "train", pictures, TRAINING_SEEDS, divided_by=2, close_ups=True,
             on_progress=lambda done, _: bar(done, total, f"{done} of {total} pictures"),
         )  # fmt: skip
         write_picture_set(

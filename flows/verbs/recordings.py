@@ -123,7 +123,10 @@ def recover_(
     as_json: JsonOption = False,
 ) -> None:
     """Seal recordings whose recorder died, keeping everything that had reached the disk."""
-    from capture.session import recorder_alive
+    from functools import partial
+
+    from capture.finishing import finish
+    from capture.session import attach, recorder_alive, session_known
     from pipeline.catalogue import update_catalogue
     from pipeline.recording import open_recording, recordings_folder
     from pipeline.sealing import recover
@@ -141,7 +144,8 @@ def recover_(
             raise PipelineError(
                 f"{recording.id} is still being recorded; `maepose stop {recording.id}` ends it properly."
             )
-        recovered.append(recover(recording.folder))
+        acts = attach(where, recording.id).order().acts if session_known(where, recording.id) else ()
+        recovered.append(recover(recording.folder, finish=partial(finish, acts=acts)))
     if recovered:
         update_catalogue(where)
     rows = [(one.id, one.manifest.status, one.frame_count, one.manifest.reason) for one in recovered]

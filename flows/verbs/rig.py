@@ -1,7 +1,7 @@
 """Verbs that need the rig: doctor, capture, stop, config."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,8 +12,8 @@ SimulatedOption = Annotated[bool, typer.Option("--simulated", help="The simulate
 
 
 def doctor(root: RootOption = None, simulated: SimulatedOption = False, as_json: JsonOption = False) -> None:
-    """Check the rig: data root, waveform, disk, card, radar. Says what is wrong and what to do; records nothing."""
-    from capture.rig import examine
+    """Check the rig: waveform, disk, card, radar, trigger board, camera. Says what is wrong and what to do; records nothing."""
+    from capture.preflight import examine
 
     where = resolved_root(root)
     checks = examine(where, _rig(where, simulated))
@@ -41,29 +41,53 @@ def capture(
         str | None, typer.Option(help="Waveform preset (paper, light) or a .cfg file in the data root.")
     ] = None,
     room: Annotated[str | None, typer.Option(help="Where; default: the rig's.")] = None,
+    script: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STEPS",
+            help="Actions one after the other, `arm-raise 10, stepping 10`, or a file with one step a line.",
+        ),
+    ] = None,
+    privacy: Annotated[
+        Literal["keep", "faces-blurred", "skeleton-only"] | None,
+        typer.Option(help="What becomes of the pictures; default: as rig.toml says."),
+    ] = None,
     simulated: SimulatedOption = False,
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Record one session with the configured rig. Ctrl-C stops it and seals what was recorded."""
+    """Record one session with the configured rig. Ctrl-C stops it and seals what was recorded.
+
+    With a script the screen counts down to each action, and the recording holds its segments.
+    """
     from pydantic import ValidationError
 
+    from capture.script import read_script
     from capture.session import CaptureRequest, launch
     from pipeline.recording import open_recording
 
     where = resolved_root(root)
     try:
-        request = CaptureRequest(participant=participant, action=action, seconds=seconds, waveform=profile, room=room)
+        request = CaptureRequest(
+            participant=participant,
+            action=action,
+            seconds=seconds,
+            waveform=profile,
+            room=room,
+            script=read_script(script) if script is not None else (),
+            privacy=privacy,
+        )
     except ValidationError as error:
         first = error.errors()[0]
-        raise typer.BadParameter(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        where_said = ".".join(map(str, first["loc"]))
+        raise typer.BadParameter(f"{where_said}: {first['msg']}" if where_said else first["msg"]) from None
     handle = launch(where, request, _rig(where, simulated))
     tell(f"Recording {handle.recording_id}; Ctrl-C stops and seals it.")
     progress, interrupted = _watch(handle)
     if progress.state == "failed":
         raise PipelineError(progress.message)
     recording = open_recording(where, handle.recording_id)
-    seconds_recorded = recording.frame_count * recording.waveform.frame_period_s
+    seconds_recorded = recording.frame_count * recording.frame_period_s
     Answer(as_json).give(
         {
             "recording": recording.id,
@@ -73,6 +97,11 @@ def capture(
             "seconds": round(seconds_recorded, 3),
             "packets": progress.packets,
             "missing_bytes": progress.missing_bytes,
+            "pulses": progress.pulses,
+            "color_frames": progress.color_frames,
+            "depth_frames": progress.depth_frames,
+            "alignment": _alignment(recording.folder),
+            "segments": [segment.action for segment in recording.manifest.segments],
             "folder": recording.folder,
         }
     )
@@ -151,11 +180,19 @@ def _watch(handle: Any) -> tuple[Any, bool]:
     """
     import time
 
-    asked_to_stop = False
+    asked_to_stop, warned = False, set()
     with progress_bar(handle.recording_id) as bar:
         while not (progress := handle.progress()).ended:
-            words = f"{progress.frames} frames, {progress.missing_bytes} bytes lost"
-            bar(progress.seconds, progress.seconds_asked, words)
+            words = f"{progress.frames} frames, {progress.color_frames} pictures, {progress.missing_bytes} bytes lost"
+            bar(
+                progress.seconds,
+                progress.seconds_asked,
+                f"[bold]{progress.cue}[/bold]  {words}" if progress.cue else words,
+            )
+            for warning in progress.warnings:
+                if warning not in warned:
+                    warned.add(warning)
+                    tell(f"Note: {warning}")
             try:
                 time.sleep(0.2)
             except KeyboardInterrupt:
@@ -165,6 +202,13 @@ def _watch(handle: Any) -> tuple[Any, bool]:
                 handle.request_stop()
                 tell("Stopping; the recording is being sealed.")
     return progress, asked_to_stop
+
+
+def _alignment(folder: Path) -> str | None:
+    """The alignment's verdict; None for a recording of the radar alone."""
+    from pipeline.sync import read_sync
+
+    return read_sync(folder)[1].verdict if (folder / "sync.parquet").exists() else None
 
 
 def _word(passed: bool | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from capture.rig import examine
+from capture.preflight import examine
 from capture.session import CaptureRequest, RecorderHandle, attach, launch
 from pipeline.cfg_text import write_cfg
 from pipeline.errors import PipelineError

@@ -14,8 +14,9 @@ from pipeline.errors import PipelineError
 from pipeline.waveform import PRESETS
 from processing.cubes import process_recording
 from processing.picture_style import azimuth_cells, edges
-from processing.pictures import draw_frame, draw_overview, draw_quality, liveliest_frame
+from processing.pictures import draw_frame, draw_overview, liveliest_frame
 from processing.quality import measure_quality
+from processing.quality_picture import draw_quality
 
 
 def _cube(root: Path, frames: list[np.ndarray], config: CubeConfig | None = None, **kwargs) -> Cube:
