@@ -5,9 +5,6 @@ import multiprocessing
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -94,19 +91,8 @@ def test_a_take_is_a_recording_with_its_truth_and_the_same_again(tmp_path):
 
 
 def test_a_killed_simulation_goes_on_where_it_was(tmp_path):
-    command = [sys.executable, "-m", "flows.cli", "simulate", "sim-move", "--frames", "200", "--waveform", "light"]
-    command += ["--jobs", "1", "--root", str(tmp_path)]
-    first = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 90
-    while len(list(recordings_folder(tmp_path).glob("sim-*"))) < 2:
-        assert first.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    whole = {path.name: path.stat().st_ino for path in recordings_folder(tmp_path).glob("sim-*")}
     seen: list[tuple[int, int]] = []
-    request = SimulationRequest(name="sim-move", frames=200, waveform="light")
+    request = SimulationRequest(name="sim-move", frames=120, waveform="light")
 
     def kill_a_worker(done: int, total: int) -> None:
         seen.append((done, total))
@@ -115,12 +101,12 @@ def test_a_killed_simulation_goes_on_where_it_was(tmp_path):
 
     with pytest.raises(PipelineError, match=r"A process that simulated was killed.*start again, with fewer --jobs"):
         simulate(tmp_path, request, jobs=2, on_progress=kill_a_worker)
-    assert seen[0] == (len(whole), 10)
-    there = len(list(recordings_folder(tmp_path).glob("sim-*")))
-    assert there > len(whole)
+    assert seen[0] == (0, 6)
+    whole = {path.name: path.stat().st_ino for path in recordings_folder(tmp_path).glob("sim-*")}
+    assert 1 <= len(whole) < 6
     result = simulate(tmp_path, request, jobs=1, on_progress=lambda done, total: seen.append((done, total)))
-    assert result.made == 10 - there
-    assert seen[-1] == (10, 10)
+    assert result.made == 6 - len(whole)
+    assert seen[-1] == (6, 6)
     assert not list(recordings_folder(tmp_path).glob(".building*"))
     assert {
         path.name: path.stat().st_ino for path in recordings_folder(tmp_path).glob("sim-*")
@@ -163,7 +149,7 @@ def test_bad_requests(tmp_path):
         ({"name": "sim-dance"}, "no data set 'sim-dance'; the data sets are sim-tryon"),
         ({"people": 10}, "sim-move has 9 people, not 10"),
         ({"waveform": "x.cfg"}, "no waveform preset 'x.cfg'"),
-        ({"frames": 10**7, "waveform": "paper"}, "GB are free"),
+        ({"frames": 10**6, "waveform": "paper"}, "GB are free"),
     ]:
         with pytest.raises(PipelineError, match=says):
             simulate(tmp_path, SMALL.model_copy(update=changes))
