@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from scipy.interpolate import CubicSpline
-from scipy.signal import butter, sosfiltfilt
 
 from capture.simulator.asf_amc import AMC_RATE_HZ, read_amc
 from capture.simulator.body import SIDES, Vectors
@@ -139,6 +138,8 @@ class RecordedMotion:
 
 def smoothed(track: Track) -> Positions:
     """The track's positions without jitter, see above."""
+    from scipy.signal import butter, sosfiltfilt  # takes a second to import, and only recorded motion needs it
+
     cutoff = min(CUTOFF_HZ, CUTOFF_OF_RATE * track.rate_hz)
     single = cutoff / (np.sqrt(2.0) - 1.0) ** 0.25  # two passes of second order are down 3 dB at `cutoff`
     sections = butter(2, min(single, 0.49 * track.rate_hz), fs=track.rate_hz, output="sos")
