@@ -13,7 +13,12 @@ MAY_IMPORT = {
     "models": {"pipeline"},
     "flows": {"pipeline", "capture", "processing", "models"},
 }
-MAY_IMPORT_SIMULATOR = ("capture/rig.py", "capture/camera_sources.py", "flows/verbs/simulation.py")
+MAY_IMPORT_SIMULATOR = (
+    "capture/rig.py",
+    "capture/camera_sources.py",
+    "flows/verbs/simulation.py",
+    "flows/verbs/labels.py",
+)
 
 
 def _imports(path: Path) -> set[str]:

@@ -108,9 +108,7 @@ class SimulatedRig:
             return self.radar.run.scene_zero_s if self.radar.run is not None else None
 
     def _pulse(self, number: int, true_s: float) -> None:
-        plan = self._faults
-        chance = np.random.default_rng([plan.seed, 3, number]).random()
-        if number not in plan.radar_miss_pulses and chance >= plan.radar_miss:
+        if reaches_radar(self._faults, number):
             self.radar.pulse(true_s)
 
     @property
@@ -132,6 +130,12 @@ class SimulatedRig:
             "seed": self.seed,
             "speed": self.clock.speed,
         }
+
+
+def reaches_radar(plan: FaultPlan, number: int) -> bool:
+    """Whether pulse `number` gets through to the radar's SYNC_IN."""
+    chance = np.random.default_rng([plan.seed, 3, number]).random()
+    return number not in plan.radar_miss_pulses and chance >= plan.radar_miss
 
 
 def truth_report(truth: RecordingTruth) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def root(tmp_path: Path) -> Path:
 def _rig(**changes: object) -> RigSettings:
     faults = changes.pop("faults", {})
     simulator = {"faults": faults, "firmware": changes.pop("firmware", "mmwDemo")}
-    fields = {"waveform": "small.cfg", "reserve_bytes": 1_000_000, "simulator": simulator, **changes}
+    alone = {"camera": {"source": "none"}, "trigger": {"port": "none"}}  # test_session has them
+    fields = {"waveform": "small.cfg", "reserve_bytes": 1_000_000, "simulator": simulator, **alone, **changes}
     return RigSettings.model_validate(fields)
 
 
