@@ -52,7 +52,7 @@ def simulate(
         placement=placement,
         waveform=waveform,
         seed=seed,
-        motion=motion.absolute() if motion else None,
+        motion=motion.resolve() if motion else None,
         wires=wires,
     )
     with progress_bar(name) as bar:
