@@ -139,8 +139,8 @@ def _motion_line(request: SimulationRequest, wanted: list[Take]) -> str:
         return f"- **Actions**: {', '.join(dict.fromkeys(take.action for take in wanted))}."
     files = {take.piece.file_sha256 for take in wanted if take.piece}
     return (
-        f"- **Motion**: recorded, {request.motion} (from {len(files)} of its files, cut where takes meet and into pieces of at most "
-        "20 s; smoothed below 6 Hz or 0.3 of its rate). One participant a recorded person; bones as recorded"
+        f"- **Motion**: recorded, {request.motion} (from {len(files)} of its files, cut where takes meet and into pieces of at "
+        "most 20 s; smoothed below 6 Hz or 0.3 of its rate). One participant a recorded person; bones as recorded"
         + (", all of a body scaled by up to 12 %" if request.seed else "")
         + ", flesh drawn from the seed. Whose motion that is, and on what terms, is for the folder it comes from to say."
     )
