@@ -23,7 +23,7 @@ from pipeline.errors import PipelineError
 EVERY, HOLD_FRAMES, GROWTH = 3, 15, 1.7
 _LEAST_SCORE = 0.25  # low on purpose: a mosaic too many harms nobody
 _NETWORK_WIDTH = 480  # pixels; 640 finds faces of 12 pixels and takes twice as long
-_LAYERS = ("537", "538", "539")  # score, logarithm of size / 4, offset: maps of a quarter of the size
+_LAYERS = ("537", "538", "539", "540")  # score, logarithm of size / 4, offset, landmarks: maps of a quarter of the size
 _TILES = 4
 T = TypeVar("T")
 
@@ -51,6 +51,7 @@ class FaceDetector:
             self._cv2 = cv2
             cv2.setNumThreads(1)  # the other core is the radar's
             self._network: Any = cv2.dnn.readNetFromONNX(str(model))
+            self.find(np.zeros((480, 640, 3), np.uint8))
         except Exception as error:
             raise PipelineError(
                 f"The face detector {model} does not load ({str(error).strip()}), so nothing is recorded: install "
@@ -63,7 +64,7 @@ class FaceDetector:
         width = _NETWORK_WIDTH
         height = round(rows * width / columns / 32) * 32  # the network halves five times
         self._network.setInput(self._cv2.dnn.blobFromImage(picture, 1.0, (width, height)))
-        score, size, offset = self._network.forward(list(_LAYERS))
+        score, size, offset, _ = self._network.forward(list(_LAYERS))
         return _boxes(score[0, 0], size[0], offset[0]) * np.tile([columns / width, rows / height], 2)
 
 
@@ -72,11 +73,22 @@ def _boxes(
     size: Float32[np.ndarray, "2 row column"],
     offset: Float32[np.ndarray, "2 row column"],
 ) -> Float64[np.ndarray, "face 4"]:
-    """The network's maps as boxes; neighbours that mean the same face all stay, which only covers more."""
+    """The network's maps as boxes, without those that another covers once it has grown."""
     row, column = np.nonzero(score > _LEAST_SCORE)
     half = np.exp(size[:, row, column].astype(np.float64)) * 2
     down, across = (row + offset[0, row, column] + 0.5) * 4.0, (column + offset[1, row, column] + 0.5) * 4.0
-    return np.stack([across - half[1], down - half[0], across + half[1], down + half[0]], axis=-1)
+    boxes = np.stack([across - half[1], down - half[0], across + half[1], down + half[0]], axis=-1)
+    kept: list[Float64[np.ndarray, 4]] = []
+    for box in boxes[np.argsort(half[0] * -half[1])]:  # the largest first
+        if not any(np.all(_grown(other)[:2] <= box[:2]) and np.all(box[2:] <= _grown(other)[2:]) for other in kept):
+            kept.append(box)
+    return np.array(kept).reshape(-1, 4)
+
+
+def _grown(box: Float64[np.ndarray, "4"]) -> Float64[np.ndarray, "4"]:
+    """A box `GROWTH` times as large around its centre."""
+    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * GROWTH
+    return np.concatenate([centre - half, centre + half])
 
 
 class FaceBlur(Generic[T]):
@@ -127,9 +139,9 @@ class FaceBlur(Generic[T]):
 
 def _cover(picture: UInt8[np.ndarray, "row column 3"], box: Float64[np.ndarray, "4"]) -> None:
     """Replace a box and what surrounds it by a mosaic, in place."""
-    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * GROWTH
-    left, top = np.maximum(np.floor(centre - half), 0).astype(int)
-    right, bottom = np.minimum(np.ceil(centre + half), [picture.shape[1], picture.shape[0]]).astype(int)
+    grown = _grown(box)
+    left, top = np.maximum(np.floor(grown[:2]), 0).astype(int)
+    right, bottom = np.minimum(np.ceil(grown[2:]), [picture.shape[1], picture.shape[0]]).astype(int)
     if right <= left or bottom <= top:
         return
     for rows in np.array_split(np.arange(top, bottom), _TILES):

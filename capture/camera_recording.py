@@ -248,24 +248,29 @@ class CameraRecording:
         if self._next_try_s is not None:
             return
         description = self.source.description
-        problem = ""
-        if self.source.live and color.last_s is None and now - self._opened_s > DEPTH_SILENCE_S:
-            problem = "The camera is open and sends no picture yet."
-        for number, count in counts.items():
-            if not problem and count.frozen_in_a_row > FROZEN_S * description.rate_hz:
-                still_s = count.frozen_in_a_row / description.rate_hz
-                problem = (
-                    f"The camera's {_WORDS[number]} picture has not changed for {still_s:.0f} s: it is frozen; plug the "
-                    "camera in anew."
-                )
-        waited_s = now - max(depth.last_s or 0.0, self._opened_s)
-        if description.depth_unit_m is not None and color.last_s and self.source.live and waited_s > DEPTH_SILENCE_S:
-            problem = "Colour comes and depth does not: labels get no metric scale from depth; plug the camera in anew."
         self._set(
-            problem=problem,
+            problem=" ".join(self._problems(now, description)),
             message=f"{self.progress.color_frames} colour and {self.progress.depth_frames} depth frames.",
             description=description,
         )
+
+    def _problems(self, now: float, description: CameraDescription) -> list[str]:
+        """What is wrong just now with a camera that is there."""
+        color, depth = self._streams[STREAM_COLOR], self._streams[STREAM_DEPTH]
+        said = []
+        if self.source.live and color.last_s is None and now - self._opened_s > DEPTH_SILENCE_S:
+            said.append("The camera is open and sends no picture yet.")
+        still_s = max(count.frozen_in_a_row for count in self._files.counts.values()) / description.rate_hz
+        if still_s > FROZEN_S:
+            said.append(
+                f"The camera's picture has not changed for {still_s:.0f} s: it is frozen; plug the camera in anew."
+            )
+        waited_s = now - max(depth.last_s or 0.0, self._opened_s)
+        if description.depth_unit_m is not None and color.last_s and self.source.live and waited_s > DEPTH_SILENCE_S:
+            said.append(
+                "Colour comes and depth does not: labels get no metric scale from depth; plug the camera in anew."
+            )
+        return said
 
     def _end(self, failure: PipelineError | None) -> CameraResult:
         """Close everything; what it came to."""

@@ -143,7 +143,7 @@ class Webcam(CameraSource):
 
     def __init__(self, device: str, settings: CameraSettings, form: Literal["v4l2", "lavfi"] = "v4l2") -> None:
         self._device, self._settings, self._form = device, settings, form
-        self._frames: queue.Queue[CameraFrame] = queue.Queue(_QUEUE_FRAMES)
+        self._frames: queue.Queue[CameraFrame | None] = queue.Queue(_QUEUE_FRAMES)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: str | None = None
@@ -189,11 +189,12 @@ class Webcam(CameraSource):
 
     def read(self, timeout_s: float) -> CameraFrame | None:
         """See `CameraSource.read`."""
+        frame = None
         with contextlib.suppress(queue.Empty):
-            return self._frames.get(timeout=timeout_s)
-        if self._error is not None:
+            frame = self._frames.get(timeout=timeout_s)
+        if frame is None and self._error is not None and self._frames.empty():
             raise PipelineError(f"The webcam {self._device} sends no more ({self._error}).")
-        return None
+        return frame
 
     def _run(self, container: Any) -> None:
         import av
@@ -224,6 +225,8 @@ class Webcam(CameraSource):
             self._error = str(error)
         finally:
             container.close()
+            with contextlib.suppress(queue.Full):  # wakes a reader that waits
+                self._frames.put_nowait(None)
 
     @property
     def ended(self) -> bool:

@@ -1,5 +1,8 @@
 """Pictures for the camera's tests: smooth, each different from the one before."""
 
+from fractions import Fraction
+
+import av
 import numpy as np
 
 from capture.camera import CameraFrame
@@ -41,3 +44,18 @@ def depth_frame(number: int) -> CameraFrame:
         timestamp_ms=number * 33.333,
         frame_number=number,
     )
+
+
+def film(path, stamps_ms, form=None, codec="libx264"):
+    """A video with a frame at each of `stamps_ms`."""
+    with av.open(str(path), "w", format=form) as container:
+        stream = container.add_stream(codec, rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.options = {"crf": "10", "bf": "0"}
+        for number, at_ms in enumerate(stamps_ms):
+            frame = av.VideoFrame.from_ndarray(colour(number), format="rgb24")
+            frame.pts, frame.time_base = at_ms, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
