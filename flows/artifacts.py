@@ -14,6 +14,7 @@ from prefect.artifacts import (
 )
 
 from pipeline.recording import Recording
+from pipeline.sync import read_sync
 
 SIMULATED_NOTE = "**Simulated**: no physical radar was involved."
 
@@ -73,8 +74,24 @@ def recording_rows(recording: Recording) -> dict[str, Any]:
         "seconds": round(recording.frame_count * recording.frame_period_s, 2),
         "packets": "unknown" if recording.packets is None else len(recording.packets),
         "lost bytes": "unknown" if recording.packets is None else int((holes[:, 1] - holes[:, 0]).sum()),
+        **_companions(recording),
         "folder": str(recording.folder),
     }
+
+
+def _companions(recording: Recording) -> dict[str, Any]:
+    """Pulses, pictures and how well they were matched, of a recording that has them."""
+    count = recording.manifest.counters
+    rows: dict[str, Any] = {}
+    if "trigger_pulses" in count:
+        rows["pulses"] = f"{count['trigger_pulses']}, lines lost {count['trigger_pulses_missing']}"
+    for name in ("color", "depth"):
+        if f"camera_{name}_frames" in count:
+            rows[f"{name} pictures"] = f"{count[f'camera_{name}_frames']}, never came {count[f'camera_{name}_gaps']}"
+    if (recording.folder / "sync.parquet").exists():
+        report = read_sync(recording.folder)[1]
+        rows["alignment"] = " ".join([f"{report.verdict}, by {report.mode}.", *report.reasons])
+    return rows
 
 
 def show_table(key: str, rows: Mapping[str, Any], description: str) -> None:

@@ -12,6 +12,7 @@ from prefect import flow, get_run_logger
 from prefect.runtime import flow_run as current_run
 from pydantic import Field
 
+from capture.script import parse_script
 from capture.session import CaptureRequest, RecorderHandle, RecorderProgress, launch
 from flows.address import worker_root
 from flows.artifacts import ProgressBar, markdown_table, recording_rows, show_markdown, show_table
@@ -55,6 +56,8 @@ def capture_session(
     action: Name = "",
     seconds: Seconds | None = None,
     profile: str = "",
+    script: str = "",
+    privacy: Literal["", "keep", "faces-blurred", "skeleton-only"] = "",
 ) -> str:
     """Record one session; returns the recording's id. With nothing filled in, the configured rig for its default time.
 
@@ -64,6 +67,8 @@ def capture_session(
         action: What the person does, for example arm-raise.
         seconds: How long to record; empty for the rig's default.
         profile: Waveform preset (paper, light) or a .cfg file in the data root; empty for the rig's own.
+        script: Actions one after the other instead of action and seconds, for example `arm-raise 10, stepping 10`.
+        privacy: What becomes of the pictures; empty for what rig.toml says.
     """
     logger = get_run_logger()
     root = worker_root()
@@ -75,7 +80,12 @@ def capture_session(
         if rig == "simulated":
             settings = settings.model_copy(update={"kind": "simulated"})
         request = CaptureRequest(
-            participant=participant or None, action=action or None, seconds=seconds, waveform=profile or None
+            participant=participant or None,
+            action=action or None,
+            seconds=seconds,
+            waveform=profile or None,
+            script=parse_script(script) if script else (),
+            privacy=privacy or None,
         )
         handle = launch(root, request, settings)
         remember_session(root, current_run.id, handle)
@@ -95,21 +105,25 @@ def _watch(handle: RecorderHandle) -> RecorderProgress:
     logger = get_run_logger()
     progress = handle.progress()
     bar = ProgressBar("capture-progress", f"Recording {handle.recording_id}", logger.warning)
-    said = ""
+    said: set[str] = set()
     while not progress.ended:
         bar.show(100 * progress.seconds / progress.seconds_asked if progress.seconds_asked else 0.0)
-        if progress.message != said:
-            logger.info(progress.message)
-            said = progress.message
+        for sentence in (progress.message, progress.cue.split(":")[0], *progress.warnings):
+            if sentence and sentence not in said:
+                logger.info(sentence)
+                said.add(sentence)
         time.sleep(POLL_S)
         progress = handle.progress()
     bar.show(100.0 if progress.state == "done" else 0.0)
     logger.info(
-        "%s: %s frames, %s packets, %s bytes lost",
+        "%s: %s frames, %s packets, %s bytes lost, %s pulses, %s colour and %s depth pictures",
         progress.state,
         progress.frames,
         progress.packets,
         progress.missing_bytes,
+        progress.pulses,
+        progress.color_frames,
+        progress.depth_frames,
     )
     return progress
 

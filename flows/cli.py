@@ -15,7 +15,8 @@ from pipeline.errors import PipelineError
 
 app = typer.Typer(
     name="maepose",
-    help="Radar recordings in, cubes out. Every verb takes --root DIR (or MAEPOSE_ROOT, default ./data) and --json.",
+    help="Radar recordings in, cubes and skeleton labels out. Every verb takes --root DIR (or MAEPOSE_ROOT, default ./data) "
+    "and --json.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,6 +36,7 @@ app.command("recover", rich_help_panel=RECORDINGS)(recordings.recover_)
 app.command("export", rich_help_panel=RECORDINGS)(recordings.export)
 app.command("process", rich_help_panel=CUBES)(cubes.process)
 app.command("view", rich_help_panel=CUBES)(cubes.view)
+app.command("label", rich_help_panel=LABELS)(labels.label)
 app.command("train-labeller", rich_help_panel=LABELS)(labels.train_labeller)
 app.command("demo", rich_help_panel=SERVER)(server.demo)
 app.command("up", rich_help_panel=SERVER)(server.up)

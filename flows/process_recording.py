@@ -7,6 +7,7 @@ from pydantic import Field
 
 from flows.address import worker_root
 from flows.artifacts import ProgressBar, markdown_table, picture, show_markdown, show_table
+from flows.events import emit_recording_processed
 from flows.products import Products, config_for, make_products
 from pipeline.manifest import ID_PATTERN
 
@@ -37,6 +38,9 @@ def process_recording(
     )
     bar.show(100)
     show_products(products)
+    camera = products.recording.manifest.camera
+    if camera is not None and (products.recording.folder / "sync.parquet").exists():
+        emit_recording_processed(products.recording)
     logger.info("%s", products.rows()["made"])
     return str(products.cube.path)
 

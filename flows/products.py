@@ -9,11 +9,13 @@ from typing import Any
 from pipeline.cube import MARKER, open_cube
 from pipeline.cube_config import CubeConfig, preset
 from pipeline.errors import PipelineError
-from pipeline.recording import Recording, open_recording
+from pipeline.recording import Recording, open_recording, recordings_folder
+from pipeline.sync import read_sync
 from processing.cubes import CubeResult, cube_status, process_recording
 from processing.pictures import draw_frame, draw_overview, liveliest_frame
 from processing.quality import QualityReport, make_quality, quality_path
 from processing.quality_picture import draw_quality
+from processing.sync_picture import draw_sync
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,12 @@ def draw_pictures(root: Path, recording_id: str, quality: QualityReport) -> tupl
         "frame.png": (cube.path / MARKER, lambda path: draw_frame(cube, liveliest_frame(cube), path)),
         "quality.png": (quality_path(root, recording_id), lambda path: draw_quality(quality, path)),
     }
+    sync = recordings_folder(root) / recording_id / "sync.parquet"
+    if sync.exists():
+        sheets["sync.png"] = (
+            sync,
+            lambda path: draw_sync(*read_sync(sync.parent), path, recording=recording_id, simulated=cube.simulated),
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, (source, draw) in sheets.items():

@@ -70,7 +70,7 @@ def _row(folder: Path) -> dict[str, Any]:
         "actions": ", ".join(segment.action for segment in manifest.segments),
         "waveform": manifest.waveform.name,
         "frames": recording.frame_count,
-        "seconds": recording.frame_count * recording.frame_period_s,
+        "seconds": round(recording.frame_count * recording.frame_period_s, 3),
         "bytes": recording.stream_bytes,
         "missing_bytes": None if recording.packets is None else int((holes[:, 1] - holes[:, 0]).sum()),
         "problem": None,

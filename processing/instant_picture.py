@@ -14,12 +14,11 @@ from pipeline.cube import Cube
 from pipeline.errors import PipelineError
 from pipeline.labels import Labels
 from pipeline.recording import Recording
-from pipeline.skeleton import JOINTS, LIMBS
+from pipeline.skeleton import JOINTS
 from pipeline.sync import read_sync
+from processing.labelling.contact_sheet import draw_skeleton
 from processing.picture_style import QUIET, headline, sheet
 from processing.pictures import maps_of, range_azimuth_panel, range_doppler_panel
-
-_LEFT, _RIGHT, _MIDDLE = "#ffb000", "#33d6ff", "#ffffff"
 
 
 def draw_instant(recording: Recording, cube: Cube, labels: Labels, path: Path, frame: int | None = None) -> Path:
@@ -87,17 +86,8 @@ def _picture_panel(panel: Axes, recording: Recording, color_frame: int, joints: 
     intrinsics = description.color if description and description.color else _plain(width, height)
     points = distort_px(shares_px(joints[:, :2], intrinsics), intrinsics)
     panel.imshow(colour)
-    for first, second in LIMBS:
-        if joints[[first, second], 2].min() > 0:
-            ink = _LEFT if JOINTS[second].startswith("left") else _RIGHT
-            panel.plot(*points[[first, second]].T, color=ink, linewidth=2.2, solid_capstyle="round")
-    for name, point, confidence in zip(JOINTS, points, joints[:, 2], strict=True):
-        if confidence > 0:
-            ink = _LEFT if name.startswith("left") else _RIGHT if name.startswith("right") else _MIDDLE
-            panel.plot(*point, "o", color=ink, markersize=4.5, markeredgecolor="black", markeredgewidth=0.6)
-    panel.set_title(
-        "Skeleton (pictures removed for privacy)" if removed else "Colour with skeleton  left orange, right blue"
-    )
+    draw_skeleton(panel, np.where(joints[:, 2:] > 0, points, np.nan))
+    panel.set_title("Skeleton (pictures removed for privacy)" if removed else "Colour with skeleton")
     panel.set_xlim(-0.5, width - 0.5)
     panel.set_ylim(height - 0.5, -0.5)
     panel.set_xticks([])

@@ -1,14 +1,86 @@
-"""Verbs about skeleton labels: train-labeller."""
+"""Verbs about skeleton labels: label, train-labeller."""
 
 import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from flows.console import Answer, JsonOption, RootOption, progress_bar, resolved_root
+from flows.verbs.recordings import IdArgument
+
+
+def label(
+    recording_id: IdArgument,
+    labeller: Annotated[
+        Literal["auto", "vitpose", "yolo", "simulated"],
+        typer.Option(help="auto: ViTPose for real pictures, for simulated ones the network trained on such."),
+    ] = "auto",
+    weights: Annotated[str | None, typer.Option(help="Name or path of other weights than the usual ones.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Labels that are there already: COCO keypoints (.json) or a table (.csv)."),
+    ] = None,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Take jitter out with a One-Euro filter; stored with the labels.")
+    ] = False,
+    body_height_m: Annotated[
+        float | None, typer.Option(help="How tall the person is: gives metres where there is no depth.")
+    ] = None,
+    include_ambiguous: Annotated[
+        bool,
+        typer.Option("--include-ambiguous", help="Label moments whose radar and picture may not belong together too."),
+    ] = False,
+    device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1.")] = "cpu",
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch weights that this machine does not have.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Label anew even where the labels are current.")] = False,
+    root: RootOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Label a recording's pictures with skeletons, judge the labels, draw the doubtful ones."""
+    from pydantic import ValidationError
+
+    from flows.labelling import label_session
+    from processing.labelling.config import LabelConfig, OneEuro
+
+    try:
+        config = LabelConfig(
+            smoothing=OneEuro() if smooth else None,
+            body_height_m=body_height_m,
+            ambiguous="include" if include_ambiguous else "leave-out",
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise typer.BadParameter(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    with progress_bar(recording_id) as bar:
+        result, pictures = label_session(
+            resolved_root(root),
+            recording_id,
+            labeller,
+            config,
+            weights=weights,
+            labels=labels,
+            device=device,
+            download=download,
+            force=force,
+            on_progress=lambda done, total: bar(done, total, f"{done} of {total} pictures"),
+        )
+    rows = result.rows()
+    answer = rows | {
+        "reasons": result.quality.reasons,
+        "key": result.key,
+        "rebuilt": result.rebuilt,
+        "picture_files": list(map(str, pictures)),
+    }
+    lines = [f"{name:<14}{value}" for name, value in rows.items()]
+    lines += [f"{'':<14}{sentence}" for sentence in result.quality.reasons]
+    lines += [f"{'picture':<14}{path}" for path in pictures]
+    Answer(as_json).give(answer, lines)
+
 
 TRAINING_SEEDS, HELD_OUT_SEEDS = 100_000, 200_000
 """First seeds of the people and rooms that are trained on and measured with; no data set uses either."""

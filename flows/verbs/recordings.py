@@ -157,16 +157,35 @@ def recover_(
 
 def export(
     recording_id: IdArgument,
-    pcap: Annotated[Path, typer.Option("--pcap", metavar="FILE", help="The packet capture to write.")],
+    pcap: Annotated[Path | None, typer.Option("--pcap", metavar="FILE", help="The packet capture to write.")] = None,
+    coco: Annotated[
+        Path | None, typer.Option("--coco", metavar="FILE", help="The labels as COCO keypoints (.json) to write.")
+    ] = None,
+    pictures: Annotated[bool, typer.Option("--pictures", help="With --coco: its pictures too, beside it.")] = False,
+    labeller: Annotated[
+        str | None, typer.Option(help="With --coco: whose labels; default: those that training reads.")
+    ] = None,
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a recording as a packet capture, as a network sniffer would have seen it."""
-    from capture.pcap_export import write_capture
+    """Write a recording as a packet capture, as a network sniffer would have seen it, or its labels as COCO keypoints."""
     from pipeline.recording import open_recording
 
-    packets = write_capture(open_recording(resolved_root(root), recording_id), pcap)
-    Answer(as_json).give({"recording": recording_id, "pcap": pcap, "packets": packets})
+    where = resolved_root(root)
+    if (pcap is None) == (coco is None):
+        raise typer.BadParameter("say what to write: --pcap FILE or --coco FILE")
+    if pcap is not None:
+        from capture.pcap_export import write_capture
+
+        packets = write_capture(open_recording(where, recording_id), pcap)
+        Answer(as_json).give({"recording": recording_id, "pcap": pcap, "packets": packets})
+    if coco is not None:
+        from processing.labelling.coco import export_coco
+
+        written = export_coco(where, recording_id, coco, labeller=labeller, pictures=pictures)
+        Answer(as_json).give(
+            {"recording": recording_id, "coco": written.path, "images": written.images, "pictures": written.pictures}
+        )
 
 
 def _missing(value: Any) -> bool:
