@@ -58,7 +58,7 @@ def alignment_of(folder: Path) -> tuple[pd.DataFrame, SyncReport]:
     streams = None
     if camera is not None:
         rate_hz = recording.manifest.camera.rate_hz if recording.manifest.camera else 30.0
-        streams = read_streams(camera, board.edges if board else (), 1 / rate_hz / speed)
+        streams = read_streams(camera, board.edges if board else (), rate_hz, speed)
     facts = _facts(recording, starts, board, streams)
     moments = None
     if board is not None and board.trains and facts.hardware_trigger:

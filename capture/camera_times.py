@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
 
 from capture.clock_fit import ClockLine, fit_clock, fit_latency_floor
-from capture.matching import match_events
+from capture.matching import nearest
 from capture.pulse_trains import Edges
 from pipeline.camera_frames import DOMAIN_NONE, FLAG_FROZEN, FLAG_REOPENED, STREAM_COLOR, STREAM_DEPTH
 from pipeline.errors import PipelineError
@@ -24,7 +24,10 @@ _SHORTEST_STRETCH = 5
 _JUMP_S = 0.1
 _SAME_CLOCK_S = 0.1
 _SANE_S = 12 * 3600.0
-_EDGE_SHARE = 0.8  # of the matched frames that must agree on one offset between frame and edge numbers
+_CRYSTAL = 5e-4  # a camera's crystal is not further off
+_OTHER_SPEED = 0.05  # and what is played back at another speed is
+_FEWEST_ON_EDGES = 10
+_ON_EDGE = 0.15  # of a period
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,12 @@ class _Stretch:
 
 
 def read_streams(
-    records: Shaped[np.ndarray, " record"], edges: tuple[Edges, ...], nominal_period_s: float
+    records: Shaped[np.ndarray, " record"], edges: tuple[Edges, ...], rate_hz: float, speed: float = 1.0
 ) -> tuple[StreamTimes, StreamTimes, int]:
-    """Colour and depth of a recording's `CAMERA_RECORD`s, and how many records were no sense or said twice."""
+    """Colour and depth of a recording's `CAMERA_RECORD`s, and how many records were no sense or said twice.
+
+    `rate_hz` is the camera's nominal one; its clock runs `speed` times as fast as the host's, crystals apart.
+    """
     sane = np.isin(records["stream"], (STREAM_COLOR, STREAM_DEPTH)) & (records["received_ns"] > 0)
     sane &= records["index"] < len(records)
     if sane.any():
@@ -64,7 +70,7 @@ def read_streams(
         mine = records[sane & (records["stream"] == stream)]
         kept = np.sort(np.unique(mine["index"], return_index=True)[1])
         rejected += len(mine) - len(kept)
-        times, stretches = _stream(mine[kept], nominal_period_s)
+        times, stretches = _stream(mine[kept], 1 / rate_hz / speed, speed)
         streams.append(times)
         lines.append((mine[kept], stretches))
     color, depth = streams
@@ -101,7 +107,9 @@ def _readout_seconds(
     return np.where(usable, frame_s, device_s)
 
 
-def _stream(records: Shaped[np.ndarray, " frame"], nominal_period_s: float) -> tuple[StreamTimes, list[_Stretch]]:
+def _stream(
+    records: Shaped[np.ndarray, " frame"], nominal_period_s: float, speed: float
+) -> tuple[StreamTimes, list[_Stretch]]:
     device_s, received_s = device_seconds(records), records["received_ns"] * 1e-9
     number = records["frame_number"].astype(np.int64)
     period_s = _period(received_s, number, nominal_period_s)
@@ -113,7 +121,7 @@ def _stream(records: Shaped[np.ndarray, " frame"], nominal_period_s: float) -> t
         for frames in _stretches(device_s, received_s, number, (records["flags"] & FLAG_REOPENED) > 0, period_s):
             stamp_s = _readout_seconds(records, device_s, period_s)
             try:
-                line = fit_latency_floor(stamp_s[frames], received_s[frames])
+                line = _floor(stamp_s[frames], received_s[frames], speed)
             except PipelineError:  # a clock that stands still
                 continue
             if not 0.01 < line.scale < 100:
@@ -137,6 +145,21 @@ def _stream(records: Shaped[np.ndarray, " frame"], nominal_period_s: float) -> t
             int((~timed).sum()),
         ),
         stretches,
+    )
+
+
+def _floor(
+    stamp_s: Float64[np.ndarray, " frame"], received_s: Float64[np.ndarray, " frame"], speed: float
+) -> ClockLine:
+    """The line under arrivals; where they are too few or too late to show the rate of a crystal, at the nominal rate."""
+    line = fit_latency_floor(stamp_s, received_s)
+    if not _CRYSTAL < abs(line.scale * speed - 1) < _OTHER_SPEED:
+        return line
+    level_s = received_s - stamp_s / speed
+    floor_s = float(np.quantile(level_s, 0.02))
+    off_s = np.abs(level_s - floor_s)[level_s <= np.median(level_s)]
+    return ClockLine(
+        1 / speed, floor_s, float(np.sqrt(np.mean(off_s**2))), float(off_s.max()), len(off_s), line.middle_s
     )
 
 
@@ -195,7 +218,7 @@ def _on_edges(
     device_s = device_seconds(records)
     tied: list[_Stretch] = []
     for stretch in stretches:
-        line = next((found for run in edges if (found := _edge_line(stretch, device_s, depth, run))), None)
+        line = next((found for run in edges if (found := _edge_line(stretch, records, run))), None)
         if line is None:
             return depth, []
         tied.append(_Stretch(stretch.frames, line))
@@ -208,44 +231,55 @@ def _on_edges(
     return replace(depth, host_s=host_s, clock=longest.line.report(), late_s=0.0, edges=True), tied
 
 
-def _edge_line(
-    stretch: _Stretch, device_s: Float64[np.ndarray, " frame"], depth: StreamTimes, edges: Edges
-) -> ClockLine | None:
+def _edge_line(stretch: _Stretch, records: Shaped[np.ndarray, " frame"], edges: Edges) -> ClockLine | None:
     """Camera seconds to host seconds through the frames' edges; None where they cannot be paired for certain.
 
-    By arrival a frame seems late by its latency, between nothing and a period, so its edge is the last one before it.
+    An edge rises as its exposure starts. By arrival a frame seems late by its shortest latency, between nothing and a period,
+    so its edge is the last one before it, and the lag is the same for all whose edge is there. Then each frame takes the edge
+    at its place on the camera's own clock, and an edge before or behind if the gaps of frames and edges say so.
     """
     frames = stretch.frames
-    if len(frames) < 10 or not abs(edges.period_s / depth.period_s - 1) < 0.02:
+    before_s = np.where(records["exposure_us"] > 0, records["exposure_us"] * 0.5e-6, 0.0)[frames]
+    started_s = device_seconds(records)[frames] - before_s
+    period_s, edge_s = edges.period_s, edges.edge_s[edges.heard]
+    if len(frames) < _FEWEST_ON_EDGES or len(edge_s) < _FEWEST_ON_EDGES:
         return None
-    seen_s = depth.host_s[frames]
-    slack_s = 0.03 * edges.period_s
-    inside = (seen_s > edges.edge_s[0] - slack_s) & (seen_s < edges.edge_s[-1] + edges.period_s + slack_s)
-    frames, seen_s = frames[inside], seen_s[inside]
-    if len(frames) < 10:
+    seen_s = np.asarray(stretch.line.host_s(started_s), np.float64)
+    slack_s = 0.03 * period_s
+    last = np.searchsorted(edge_s, seen_s + slack_s, "right") - 1
+    lag_s = np.where(last >= 0, seen_s - edge_s[np.maximum(last, 0)], np.inf)
+    near = np.flatnonzero(lag_s < period_s + slack_s)
+    if len(near) < _FEWEST_ON_EDGES:
         return None
-    match = match_events(
-        edges.edge_s, np.ones(len(edges.edge_s), bool), seen_s, edges.period_s, (-slack_s, edges.period_s + slack_s)
-    )
-    paired = match.pulse >= 0
-    if not match.follows or match.rivals or paired.sum() < 10:
+    ranked = near[np.argsort(lag_s[near])]
+    members = np.searchsorted(lag_s[ranked], lag_s[ranked] + period_s / 8, "right") - np.arange(len(ranked))
+    begin = int(np.argmax(members))
+    chosen = ranked[begin : begin + int(members[begin])]
+    typical_s = float(np.median(lag_s[chosen]))
+    if len(chosen) < max(_FEWEST_ON_EDGES, 0.5 * len(near)) or not slack_s < typical_s < period_s - slack_s:
         return None
-    numbers = depth.number[frames]
-    if (
-        numbers >= 0
-    ).all():  # frame and edge numbers differ by one number throughout: a frame that came late is put right
-        apart, times = np.unique((match.pulse - numbers)[paired], return_counts=True)
-        if times.max() < _EDGE_SHARE * paired.sum():
+    line = fit_clock(started_s[chosen], edge_s[last[chosen]])
+    fits = [
+        len(_on_edge(np.asarray(line.host_s(started_s)) - step * period_s, edge_s, period_s)[0]) for step in (-1, 0, 1)
+    ]
+    best = int(np.argmax(fits))
+    chance = 4 * np.sqrt(len(frames) - fits[best] + 1)  # edges whose lines were lost are anywhere
+    shift_s = (best - 1) * period_s if fits[best] > fits[1] + max(3, chance) else 0.0
+    for _ in range(2):
+        mine, edge = _on_edge(np.asarray(line.host_s(started_s)) - shift_s, edge_s, period_s)
+        if len(mine) < _FEWEST_ON_EDGES:
             return None
-        edge = numbers + apart[np.argmax(times)]
-    else:
-        edge = match.pulse
-    heard = (edge >= 0) & (edge < len(edges.edge_s))
-    heard[heard] = edges.heard[edge[heard]]
-    if heard.sum() < 10:
-        return None
-    line = fit_clock(device_s[frames[heard]], edges.edge_s[edge[heard]])
-    return line if line.residual_s < 0.1 * edges.period_s else None
+        line, shift_s = fit_clock(started_s[mine], edge_s[edge]), 0.0
+    return line if line.residual_s < 0.1 * period_s else None
+
+
+def _on_edge(
+    expected_s: Float64[np.ndarray, " frame"], edge_s: Float64[np.ndarray, " edge"], period_s: float
+) -> tuple[Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"]]:
+    """Frames that have an edge where it is expected, and those edges."""
+    edge = nearest(expected_s, edge_s, _ON_EDGE * period_s)
+    mine = np.flatnonzero(edge >= 0)
+    return mine, edge[mine]
 
 
 def _shared(

@@ -20,10 +20,13 @@ from jaxtyping import Bool, Float64, Int64
 
 COST_ON_UNFIRED = 7.0  # about -ln of how often an event comes without its pulse
 COST_MISSED = 2.5  # about -ln of how often a pulse is missed
-COST_IMPLAUSIBLE = 10.0  # latency outside of what the clocks allow
+COST_IMPLAUSIBLE = 25.0  # latency outside of what the clocks allow: several gaps of the signature must speak for it
 MARGIN = 6.0  # a rival is within this of the best
 WINDOW_S = 10.0
 _DOUBT_ANCHORS = 8  # how far back events that are too many for their pulses may cast doubt
+_MOST = 0.8  # of the events that are on time in a session that is in order
+_BUSY_TOLERANCE = 0.03  # of a period
+_BUSY_BAND = 0.15  # of a period that the shortest latency may be above the least possible
 _FAR = 2**40
 
 
@@ -37,7 +40,8 @@ class MatchResult:
     latest: Int64[np.ndarray, " event"]
     latency_s: Float64[np.ndarray, " event"]  # event minus its pulse, as the window around it has it
     tolerance_s: float  # an event within this of its latency is on time
-    follows: bool  # whether events keep to the pulses at all
+    follows: bool  # False: events keep a rhythm of their own, so that nothing here means anything
+    busy: bool = False  # so many events came late that only the clocks could say what on time is
     rivals: tuple[int, ...] = ()  # other offsets that fit nearly as well, in periods against the one chosen
     signature: bool = False  # the gaps left on purpose were seen, and fit no neighbouring offset
     unstable_s: tuple[float, ...] = field(default=())  # beginnings of windows whose latency differs from the rest
@@ -61,10 +65,10 @@ def match_events(
     their own account. `latency_range_s`: what event minus pulse may be; where that is wider than a period because the
     clocks are not tied, only the signature can decide.
     """
-    events = len(event_s)
-    trusted = np.isfinite(event_s) if trusted is None else trusted & np.isfinite(event_s)
-    if trusted.sum() < 2:
-        trusted = np.isfinite(event_s)
+    events, timed = len(event_s), np.isfinite(event_s)
+    trusted = timed if trusted is None else trusted & timed
+    if trusted.sum() < max(0.5 * timed.sum(), 2):  # where most seem late, seeming late says nothing
+        trusted = timed
     nothing = np.full(events, -1, np.int64)
     if not trusted.any() or len(pulse_s) < 2:
         return MatchResult(
@@ -73,25 +77,34 @@ def match_events(
     place = _place(event_s, pulse_s, period_s)
     phase, spread = _phase(place[trusted])
     drift, off_window, unstable_s = _windows(event_s, place - phase, trusted, period_s)
-    phase_of = phase + drift
-    beside = _wrapped((place - phase_of)[trusted])
-    spread = 1.4826 * float(np.median(np.abs(beside[np.abs(beside) < 0.25]))) if len(beside) else spread
+    beside = _wrapped((place - phase - drift)[trusted])
+    near = beside[np.abs(beside) < 0.25]
+    spread = 1.4826 * float(np.median(np.abs(near))) if len(near) else spread
     tolerance = float(np.clip(6 * spread, 0.005, 0.25))
-    follows = spread < 0.05 and float((np.abs(beside) <= tolerance).mean()) > 0.6
-    slot = np.round(np.where(np.isfinite(place), place - phase_of, -1)).astype(np.int64)
-    on_time = trusted & (np.abs(np.where(np.isfinite(place), place - phase_of - slot, 1)) <= tolerance)
-    shift, rivals, signature = _offset(slot[on_time], fired, phase, latency_range_s, period_s)
-    ahead = np.where(np.isfinite(place), place - phase_of - shift, np.nan)
+    focused = spread < 0.05 and float((np.abs(beside) <= tolerance).mean()) > 0.6
+    busy = not focused and not _regular(event_s[timed], np.flatnonzero(timed), period_s)
+    if busy:
+        phase, tolerance, trusted = _edge_of_the_late(place[timed], latency_range_s, period_s), _BUSY_TOLERANCE, timed
+        drift, off_window, unstable_s = np.zeros(events), np.zeros(events, bool), ()
+    ahead = np.where(timed, place - phase - drift, np.nan)
+    slot = np.round(np.where(timed, ahead, -1)).astype(np.int64)
+    on_time = trusted & (np.abs(np.where(timed, ahead - slot, 1)) <= tolerance)
+    # Few events on time: one that is late by whole periods may pass for one of them.
+    wary = bool(on_time.sum() < _MOST * timed.sum())
+    shift, rivals, signature = (
+        (0, (), False) if busy else _offset(slot[on_time], fired, phase, latency_range_s, period_s)
+    )
     claim = np.where(on_time & ~off_window, slot - shift, -1)
-    pulse, earliest, latest = _assign(claim, ahead, fired, tolerance, complete)
+    pulse, earliest, latest = _assign(claim, ahead - shift, fired, tolerance, complete, wary)
     return MatchResult(
         pulse=pulse,
         open=pulse < 0,
         earliest=earliest,
         latest=latest,
-        latency_s=(phase_of + shift) * period_s,
+        latency_s=(phase + drift + shift) * period_s,
         tolerance_s=tolerance * period_s,
-        follows=follows,
+        follows=focused or busy,
+        busy=busy,
         rivals=rivals,
         signature=signature,
         unstable_s=unstable_s,
@@ -147,6 +160,24 @@ def _phase(place: Float64[np.ndarray, " event"]) -> tuple[float, float]:
         middle = float(np.median(beside))
         phase, spread = phase + middle, 1.4826 * float(np.median(np.abs(beside - middle)))
     return phase % 1.0, spread
+
+
+def _regular(event_s: Float64[np.ndarray, " event"], index: Int64[np.ndarray, " event"], period_s: float) -> bool:
+    """Whether events keep some rhythm, be it not that of the pulses."""
+    steps = np.diff(event_s) / np.diff(index)
+    return len(steps) < 5 or float(np.median(np.abs(steps - np.median(steps)))) < 0.02 * period_s
+
+
+def _edge_of_the_late(
+    place: Float64[np.ndarray, " event"], latency_range_s: tuple[float, float], period_s: float
+) -> float:
+    """The latency, in periods, of the least late among events most of which are late: densest near what the clocks allow."""
+    low = latency_range_s[0] / period_s
+    within = np.sort((place - low) % 1.0)
+    members = np.searchsorted(within, within + 1 / 32, "right") - np.arange(len(within))
+    members[within > _BUSY_BAND] = 0
+    begin = int(np.argmax(members))
+    return low + float(np.median(within[begin : begin + max(int(members[begin]), 1)]))
 
 
 def _windows(
@@ -228,6 +259,7 @@ def _assign(
     fired: Bool[np.ndarray, " pulse"],
     tolerance: float,
     complete: bool,
+    wary: bool,
 ) -> tuple[Int64[np.ndarray, " event"], Int64[np.ndarray, " event"], Int64[np.ndarray, " event"]]:
     """Pulse of each event or -1, and the first and last pulse each could belong to (-1, -1: to none).
 
@@ -244,6 +276,12 @@ def _assign(
     placeable = np.ones(events, bool)
     doubtful = np.zeros(events, bool)
     surplus = np.diff(rank) - np.diff(anchors)  # pulses missed between two anchors; negative: too many events
+    if wary:  # behind missed pulses, an event late by as many looks on time: the next anchor decides
+        suspect = np.flatnonzero(surplus > 0) + 1
+        claim[anchors[suspect]] = -1
+        anchors = np.flatnonzero(claim >= 0)
+        rank = rank_of[claim[anchors]]
+        surplus = np.diff(rank) - np.diff(anchors)
     for stretch in np.flatnonzero(surplus < 0):
         placeable[anchors[stretch] + 1 : anchors[stretch + 1]] = False
         doubtful[anchors[stretch]] = True

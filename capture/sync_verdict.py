@@ -12,7 +12,8 @@ from capture.pulse_trains import Board, Train
 from pipeline.sync import ClockFit, SyncReport
 
 Verdict = Literal["aligned", "look", "ambiguous", "failed"]
-_AMBIGUOUS_SHARE = 0.05
+_AMBIGUOUS_SHARE = 0.2
+_DOUBTFUL_SHARE = 0.05
 _WITHOUT_PICTURE_SHARE = 0.15
 _RATE_SHARE = 0.005
 _CAMERA_STOPS_S = 1.0
@@ -39,6 +40,7 @@ class Facts:
     signature_on: bool = False
     signature_seen: bool = False
     free_running: bool = False
+    busy: bool = False
     radar_steps: int = 0
     rivals: tuple[int, ...] = ()
     unstable_s: list[float] = field(default_factory=list)
@@ -51,6 +53,7 @@ class Facts:
         if frames:
             self.rivals = self.rivals or match.rivals
         self.unstable_s += match.unstable_s
+        self.busy |= match.busy
         if frames and first_frame == 0 and match.pulse[0] >= 0:
             self.first_pulse = int(match.pulse[0])
         if timed and self.latency_ms is None:
@@ -67,12 +70,11 @@ def judge(
         _of_board(facts, table, mode, reasons)
     _of_camera(facts, table, reasons)
     counts = _counts(facts, table, mode)
-    if facts.radar_frames and counts["ambiguous"] > _AMBIGUOUS_SHARE * len(table) and not facts.rivals:
-        reasons.append(
-            ("ambiguous", f"{counts['ambiguous']} of {len(table)} rows cannot be matched for certain and are left out.")
-        )
-    elif counts["ambiguous"] and not facts.rivals:
-        reasons.append(("aligned", f"{counts['ambiguous']} rows cannot be matched for certain and are left out."))
+    doubt = counts["ambiguous"]
+    if doubt and not facts.rivals and facts.radar_timed:
+        share = doubt / len(table)
+        level: Verdict = "ambiguous" if share > _AMBIGUOUS_SHARE else "look" if share > _DOUBTFUL_SHARE else "aligned"
+        reasons.append((level, f"{doubt} of {len(table)} rows cannot be matched for certain and are left out."))
     clocks = {
         name: clock
         for name, clock in (
@@ -185,7 +187,16 @@ def _of_pulses(facts: Facts, board: Board, table: pd.DataFrame, reasons: list[tu
                 f"The radar's frames fit the pulses at other offsets nearly as well ({others} pulses): nothing tells which.",
             )
         )
-    if facts.signature_on and not facts.signature_seen:
+    if facts.busy:
+        late_ms = float(table["radar_offset_s"].abs().quantile(0.9)) * 1e3
+        reasons.append(
+            (
+                "look",
+                f"Most radar frames reached this machine late, a tenth of them by more than {late_ms:.0f} ms: it, or what feeds "
+                "it, was too busy to time them.",
+            )
+        )
+    elif facts.signature_on and not facts.signature_seen:
         reasons.append(
             (
                 "aligned",

@@ -19,11 +19,12 @@ from pipeline.waveform import Waveform
 
 PAYLOAD = 1456
 EDGE_TOLERANCE_S = 1e-3  # two frames so nearly equally near are both right
-FLOOR_TOLERANCE_S = 3e-3  # the same, where the line lies along arrivals
+FLOOR_TOLERANCE_S = 3e-3  # the same, where the line lies along arrivals, and more where these scatter widely
 WAVEFORM = Waveform(
     name="trial", start_frequency_ghz=77.0, idle_time_us=20.0, adc_start_time_us=6.0, ramp_end_time_us=60.0,
     slope_mhz_per_us=65.998, samples=64, sample_rate_ksps=4800, tx_order=(1, 3), loops=64, period_ms=95.0, trigger="hardware",
 )  # fmt: skip
+EXPOSURE_S, READOUT_S = 0.008, 0.002  # an edge rises as an exposure starts; a frame's own stamp is after its readout
 ACTIVE_S = WAVEFORM.chirp_period_s * WAVEFORM.chirps_per_frame
 
 
@@ -50,7 +51,7 @@ class Session:
     camera_late_s: float = -0.5  # after the first pulse
     camera_stops_s: float | None = None
     radar_jitter_s: float = 0.0002
-    camera_latency_s: float = 0.010
+    camera_latency_s: float = 0.010  # from the end of the readout to the host, at least
     camera_jitter_s: float = 0.003
     stalls: float = 0.0  # a radar frame, each of up to 0.3 s
     lose_packets: float = 0.0
@@ -165,8 +166,14 @@ def compare(session: Session, truth: Truth, table: pd.DataFrame) -> Count:
     assert len(np.unique(frames)) == len(frames)
     held = np.unique(table["radar_frame"][table["radar_frame"] >= 0])
     count.unmatched = len(truth.frame_s) - len(held)
-    delay_s = 0.0 if session.edges and session.board else session.camera_latency_s
-    tolerance_s = EDGE_TOLERANCE_S if session.edges and session.board else FLOOR_TOLERANCE_S
+    # What the camera does not say, nobody can take off: its exposure and readout, and its latency.
+    if session.edges and session.board:
+        delay_s = 0.0 if session.metadata else -EXPOSURE_S / 2
+    else:
+        delay_s = session.camera_latency_s + (0.0 if session.metadata else EXPOSURE_S / 2 + READOUT_S)
+    tolerance_s = (
+        EDGE_TOLERANCE_S if session.edges and session.board else FLOOR_TOLERANCE_S + 0.3 * session.camera_jitter_s
+    )
     true_start_s = truth.frame_s[frames] if not session.board else truth.pulse_s[pulses]
     middle_s = true_start_s + ACTIVE_S / 2
     for name, stored_s in (("color", truth.color_s), ("depth", truth.depth_s)):
@@ -222,18 +229,19 @@ def _camera(
     records = np.zeros(int(kept.sum()), CAMERA_RECORD)
     stored_s = taken_s[kept]
     device_us = np.round((session.camera_offset_s + stored_s * (1 + session.camera_ppm * 1e-6)) * 1e6)
-    latency_s = session.camera_latency_s + rng.exponential(session.camera_jitter_s, len(taken_s))
+    readout_s = EXPOSURE_S / 2 + READOUT_S
+    latency_s = readout_s + session.camera_latency_s + rng.exponential(session.camera_jitter_s, len(taken_s))
     latency_s += (rng.random(len(taken_s)) < 0.01) * rng.uniform(0, 0.1, len(taken_s))
     arrived_s = np.maximum.accumulate(taken_s + latency_s)[kept]
     records["stream"], records["domain"] = stream, DOMAIN_HARDWARE_CLOCK if session.metadata else 1
     records["index"] = np.arange(len(records))
     records["frame_number"] = np.flatnonzero(kept) + 17
-    for name in ("frame_timestamp_us", "sensor_timestamp_us"):
-        records[name] = device_us if session.metadata else -1
+    records["sensor_timestamp_us"] = device_us if session.metadata else -1
+    records["frame_timestamp_us"] = device_us + readout_s * 1e6 if session.metadata else -1
     records["timestamp_ms"] = device_us / 1e3
     records["backend_timestamp_ms"] = records["time_of_arrival_ms"] = -1
     records["received_ns"] = np.round(arrived_s * 1e9)
-    records["exposure_us"] = -1
+    records["exposure_us"] = EXPOSURE_S * 1e6 if session.metadata else -1
     return stored_s, records
 
 
@@ -257,7 +265,7 @@ def _pulses(
     parts = [lines(KIND_PULSE, np.flatnonzero(told), pulse_s[told])]
     if session.edges:
         told = rng.random(len(depth_s)) >= session.lose_lines
-        parts.append(lines(KIND_EDGE, np.flatnonzero(told), depth_s[told]))
+        parts.append(lines(KIND_EDGE, np.flatnonzero(told), depth_s[told] - EXPOSURE_S / 2))
     if session.pings:
         asked_s = np.arange(begin_s - 1, pulse_s[-1] + 0.5, 1.0)
         there_s, back_s = 0.0002 + rng.exponential(0.0005, (2, len(asked_s)))
@@ -281,4 +289,36 @@ def with_seed(session: Session, seed: int) -> Session:
         board_offset_s=abs(session.board_offset_s),
         camera_offset_s=session.camera_offset_s * signs[2],
         radar_ppm=session.radar_ppm * signs[3],
+    )
+
+
+def anything(seed: int) -> Session:
+    """A session of which every property is drawn, up to worse than a lab should be."""
+    rng = np.random.default_rng([79, seed])
+    return Session(
+        seed=seed,
+        seconds=float(rng.choice([8, 10, 15, 30, 60])),
+        hz=float(rng.choice([5, 8, 10, 10, 10, 12.5, 20])),
+        board=bool(rng.random() < 0.9),
+        signature=bool(rng.random() < 0.7),
+        edges=bool(rng.random() < 0.5),
+        pings=bool(rng.random() < 0.8),
+        board_ppm=rng.uniform(-200, 200),
+        board_offset_s=float(rng.choice([0.0, 30.0, 3e5])),
+        camera_ppm=rng.uniform(-200, 200),
+        camera_offset_s=float(rng.choice([-30.0, 0.0, 30.0, 9e5])),
+        radar_ppm=rng.uniform(-200, 200),
+        lose_lines=rng.choice([0, 0.05, 0.3]),
+        miss_triggers=rng.choice([0, 0.05, 0.2]),
+        miss_first=int(rng.integers(0, 9)),
+        drop_camera=rng.choice([0, 0.05, 0.3]),
+        camera_late_s=rng.uniform(-2, 4),
+        camera_stops_s=float(rng.uniform(0, 3)) if rng.random() < 0.2 else None,
+        radar_jitter_s=rng.choice([5e-5, 2e-4, 1e-3]),
+        camera_latency_s=rng.uniform(0.002, 0.022),
+        camera_jitter_s=rng.choice([5e-4, 3e-3, 1e-2]),
+        stalls=rng.choice([0, 0.01, 0.05]),
+        lose_packets=rng.choice([0, 0.01, 0.1]),
+        lose_whole=rng.choice([0, 0.003, 0.02]),
+        metadata=bool(rng.random() < 0.8),
     )
