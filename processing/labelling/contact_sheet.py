@@ -70,19 +70,20 @@ def draw_contact_sheet(
     path: Path, quality: LabelQuality, size_px: tuple[int, int], tiles: Sequence[Tile], period_s: float
 ) -> Path:
     """PNG of the tiles. Returns `path`."""
-    rows = max(1, -(-len(tiles) // _COLUMNS))
+    columns = min(max(len(tiles), 3), _COLUMNS)  # fewer than three are too narrow for the headline
+    rows = max(1, -(-len(tiles) // columns))
     width, height = size_px
-    tile_inches = 3.0
-    with sheet(path, _COLUMNS * tile_inches, 0.7 + rows * (tile_inches * height / width + 0.3)) as figure:
+    tile_inches = 2.8
+    with sheet(path, columns * tile_inches, 0.7 + rows * (tile_inches * height / width + 0.3)) as figure:
         quiet = (
             f"{quality.labeller} · labelled {quality.labelled_frames} of {quality.pictures.looked_at} pictures · "
             "worst frames first · the person's left orange, right blue"
         )
         alarm = "" if quality.verdict == "pass" else quality.verdict.upper()
         headline(figure, quality.simulated, f"Labels of {quality.recording}", quiet, alarm)
-        grid = figure.add_gridspec(rows, _COLUMNS)
+        grid = figure.add_gridspec(rows, columns)
         for number, tile in enumerate(tiles):
-            axes = figure.add_subplot(grid[divmod(number, _COLUMNS)])
+            axes = figure.add_subplot(grid[divmod(number, columns)])
             _draw(axes, tile, size_px)
             axes.set_title(f"{tile.frame} · {tile.frame * period_s:.1f} s · {tile.why}", fontsize=7.5)
     return path

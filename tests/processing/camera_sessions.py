@@ -88,9 +88,9 @@ def imported(path: Path, scene: Scene, confidence: float = 0.9) -> ImportedLabel
 
 def _write_camera(folder: Path, scene: Scene, depth: bool, frozen: range) -> None:
     files = CameraFiles(folder, 20.0)
-    rows, columns = np.mgrid[: SIZE[1], : SIZE[0]]
+    columns = np.tile(np.arange(SIZE[0]), (SIZE[1], 1))
     picture = wall = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
-    wall = np.repeat(((rows // 4 + columns // 8) % 128 + 60).astype(np.uint8)[..., None], 3, axis=2)
+    wall = np.repeat((columns // 8 + 60).astype(np.uint8)[..., None], 3, axis=2)
     for index in range(2 * len(scene.times_s)):
         moment = index // 2
         if moment not in frozen:
@@ -103,9 +103,7 @@ def _write_camera(folder: Path, scene: Scene, depth: bool, frozen: range) -> Non
         received_ns = 10**12 + index * PERIOD_NS // 2
         files.write(CameraFrame(STREAM_COLOR, picture, received_ns, index * 50.0, frame_number=index))
         if depth and index % 2:
-            files.write(
-                CameraFrame(STREAM_DEPTH, _depth(scene, moment), received_ns, index * 50.0, frame_number=index)
-            )
+            files.write(CameraFrame(STREAM_DEPTH, _depth(scene, moment), received_ns, index * 50.0, frame_number=index))
     files.close()
 
 

@@ -17,8 +17,8 @@ from processing.labelling.config import LabelConfig, OneEuro
 from processing.labelling.session import LabelResult, label_recording
 
 ABOUT = Walker(still(0.3), still(2.4), 1.75)
-SECONDS = 3.0
-FRAMES = 30
+SECONDS = 1.2
+FRAMES = 12
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,9 @@ def test_labels_are_undistorted_shares_and_metres_by_depth(tmp_path, scene):
     assert set(labels.table["scale_source"]) == {"depth"}
     error = labels_error(labels, _truth(), intrinsics=LENS)
     assert (error.frames, error.found_share, error.pck_torso_02) == (FRAMES, 1.0, 1.0)
-    assert error.median_px < 1.5  # the jitter of the labels, a pixel in each direction; the lens alone moves joints by up to 4
+    assert (
+        error.median_px < 1.5
+    )  # the jitter of the labels, a pixel in each direction; the lens alone moves joints by up to 4
     assert error.mpjpe_plane_m == pytest.approx(error.mean_px * 2.3 / FOCAL, rel=0.02)
     # Depth is that of the skin, 0.1 m in front of joints 2.4 m away.
     z_m = label_arrays(labels.table, FRAMES).xyz_m[..., 2]
@@ -113,7 +115,7 @@ def test_frames_without_a_sure_picture_have_no_rows(tmp_path, scene):
     assert frames == set(range(FRAMES)) - {4, 5, 9}
     assert (result.quality.pictures.ambiguous, result.quality.pictures.without) == (2, 1)
     assert result.quality.verdict == "look"
-    assert "2 of 30 radar frames are matched ambiguously to pictures." in result.quality.reasons
+    assert "2 of 12 radar frames are matched ambiguously to pictures." in result.quality.reasons
     asked = label_recording(
         result.recording, tmp_path, imported(tmp_path / "given.json", scene), LabelConfig(ambiguous="include")
     )
@@ -201,10 +203,10 @@ def test_skeleton_only_deletes_pictures_once_labels_passed_and_never_shows_one(t
 
 
 def _wall_is_in(drawn: np.ndarray) -> bool:
-    """Whether the drawn wall's greys, stripes between 60 and 187, are on a sheet: more than a few dozen different ones."""
+    """Whether the drawn wall's greys, stripes from 60 to 139, are on a sheet: more than a few dozen different ones."""
     grey = drawn[(drawn.max(axis=-1) - drawn.min(axis=-1)) < 0.02][:, 0]
     values, counts = np.unique(np.round(grey * 255), return_counts=True)
-    return int(((counts > 500) & (values > 60) & (values < 190)).sum()) > 40
+    return int(((counts > 500) & (values >= 60) & (values < 140)).sum()) > 40
 
 
 def test_pictures_stay_while_labels_have_not_passed(tmp_path, scene):
@@ -214,8 +216,8 @@ def test_pictures_stay_while_labels_have_not_passed(tmp_path, scene):
 
 
 def test_frozen_and_absent_pictures_are_counted(tmp_path, scene):
-    quality = _label(tmp_path, scene, frozen=range(10, 20)).quality
-    assert quality.pictures.frozen in (10, 9)
+    quality = _label(tmp_path, scene, frozen=range(5, 10)).quality
+    assert quality.pictures.frozen == 5
     assert quality.verdict == "fail"
     assert "pictures are frozen: bit for bit the one before." in " ".join(quality.reasons)
     cut = _label(tmp_path / "cut", scene, cut_video=0.9)
@@ -243,7 +245,7 @@ def test_bad_input_is_one_sentence(tmp_path, scene):
         _label(tmp_path / "b", few, camera=False)
     with pytest.raises(PipelineError, match=r"No radar frame of s1 is matched to a picture \(Two offsets fit equally"):
         _label(tmp_path / "c", few, status=dict.fromkeys(range(5), "ambiguous"), verdict="ambiguous")
-    with pytest.raises(PipelineError, match="color.mkv"):
+    with pytest.raises(PipelineError, match=r"color\.mkv"):
         _label(tmp_path / "d", few, cut_video=0.001)
     other = LENS.model_copy(update={"width": 848})
     with pytest.raises(PipelineError, match=r"640 x 480 pixels, its manifest says 848 x 480"):
