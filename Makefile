@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KEEP ?= 0
+# Files of tests run two at a time; those of one folder that share a Prefect server stay together (tests/conftest.py).
+AT_A_TIME := -n 2 --dist loadgroup
 export OMP_NUM_THREADS ?= 1
 # Nothing here calls home: not Prefect, not Ultralytics, not the model hubs.
 export DO_NOT_TRACK := 1
@@ -32,7 +34,7 @@ demo: env        ## the whole chain on the simulated rig; KEEP=1 leaves the Pref
 	KEEP=$(KEEP) $(BIN)/maepose demo
 
 test: env        ## every test that CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_A_TIME)
 
 check: env       ## format, lint, types
 	$(BIN)/ruff format --check .
@@ -40,7 +42,7 @@ check: env       ## format, lint, types
 	$(BIN)/mypy
 
 check-all: check ## everything, the slow tests too
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest $(AT_A_TIME) -m "slow or not slow"
 
 bench: env       ## the measurements of the README, a few minutes
 	$(BIN)/python -m benchmarks.cubes

@@ -33,6 +33,8 @@ from pipeline.settings import read_rig
 
 CAPTURED_WITHIN_S = 180.0
 PROCESSED_WITHIN_S = 300.0
+LABELLED_WITHIN_S = 300.0
+DEMO_SCRIPT = "arm-raise 5, stepping 5"
 
 
 @dataclass
@@ -76,7 +78,16 @@ def run_demo(root: Path, answer: Answer, *, keep: bool) -> None:
 
 def _capture(demo: Demo) -> None:
     """Type the command a person types, and wait for the run it makes."""
-    command = ["prefect", "deployment", "run", "capture-session"]
+    command = [
+        "prefect",
+        "deployment",
+        "run",
+        "capture-session",
+        "-p",
+        "participant=p01",
+        "-p",
+        f"script={DEMO_SCRIPT}",
+    ]
     if not read_rig(demo.root).simulated:
         command += ["-p", "rig=simulated"]  # this data root has a real rig, which a demonstration leaves alone
     tell(f"      $ {' '.join(command)}")
@@ -96,28 +107,39 @@ def _capture(demo: Demo) -> None:
     run = _finished(demo, lambda: demo.client.read_flow_run(UUID(uuid[1])), CAPTURED_WITHIN_S)
     numbers = _table(demo, run, "recording")
     demo.recording_id = str(numbers["recording"])
-    demo.found |= {
-        name: numbers[name] for name in ("recording", "simulated", "frames", "seconds", "packets", "lost bytes")
-    }
+    wanted = ("recording", "simulated", "action", "frames", "seconds", "packets", "lost bytes", "pulses")
+    wanted += ("color pictures", "depth pictures", "alignment")
+    demo.found |= {name: numbers[name] for name in wanted if name in numbers}
 
 
 def _process(demo: Demo) -> None:
     """Wait for the run that the closed recording started by itself."""
-    run = _finished(demo, lambda: _processing_run(demo), PROCESSED_WITHIN_S)
+    run = _finished(demo, lambda: _run_of(demo, "process-recording"), PROCESSED_WITHIN_S)
     numbers = _table(demo, run, "products")
     demo.found |= {"cube": numbers["cube"], "cube frames/s": numbers["frames_per_s"], "quality": numbers["quality"]}
+    demo.pictures += numbers["pictures"].split("\n") if numbers["pictures"] else []
+
+
+def _label(demo: Demo) -> None:
+    """Wait for the run that the finished cube started by itself."""
+    run = _finished(demo, lambda: _run_of(demo, "label-recording"), LABELLED_WITHIN_S)
+    numbers = _table(demo, run, "labels")
+    labelled = f"{numbers['labelled']} of {numbers['frames']} frames by {numbers['labeller']}"
+    demo.found |= {"labels": labelled, "labels' verdict": numbers["verdict"], "metres by": numbers["scale_source"]}
     demo.pictures += numbers["pictures"].split("\n") if numbers["pictures"] else []
 
 
 STEPS: list[tuple[str, Callable[[Demo], None]]] = [
     ("Recording one session with the simulated rig", _capture),
     ("The closed recording starts its own processing", _process),
+    ("The finished cube starts the labelling", _label),
 ]
 
 
-def _processing_run(demo: Demo) -> FlowRun | None:
+def _run_of(demo: Demo, flow: str) -> FlowRun | None:
+    """The run of `flow` for the demonstration's recording, once there is one."""
     runs = demo.client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=["process-recording"])),
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
         sort=FlowRunSort.START_TIME_DESC,
         limit=50,
     )

@@ -28,6 +28,14 @@ def _hooked_modules() -> list[str]:
 install_import_hook(_hooked_modules(), "shape_check.checked")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where files run side by side, a file's tests stay together, and so do all that need the one Prefect server."""
+    for item in items:
+        place = item.path.relative_to(PROJECT / "tests")
+        group = "flows" if place.parts[0] == "flows" else place.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real recordings and configurations kept beside the project; a test that needs them skips where they are absent."""

@@ -21,7 +21,13 @@ from flows.address import LocalServer, running_server
 from flows.local_server import PROJECT, stop
 
 T = TypeVar("T")
-RIG = 'kind = "simulated"\nwaveform = "light"\nseconds = 1.0\nreserve_bytes = 0\n'
+RIG = """
+kind = "simulated"
+waveform = "light"
+seconds = 1.0
+reserve_bytes = 0
+camera = {width = 320, height = 240}
+"""
 
 
 def clean_environment(**changes: str) -> dict[str, str]:

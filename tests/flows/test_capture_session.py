@@ -16,6 +16,7 @@ from flows.address import read_server
 from flows.local_server import flow_run_processes, start
 from flows.sessions import session_of_run
 from pipeline.cube import open_cube
+from pipeline.labels import read_labels
 from pipeline.recording import open_recording
 from pipeline.sealing import verify
 
@@ -53,17 +54,14 @@ def recording_now(server, wait_for) -> Callable[[UUID], RecorderHandle]:
 
 
 @pytest.fixture
-def processing_run(client, wait_for):
-    """The `process-recording` run that a closed recording starts by itself."""
+def run_by_itself(client, wait_for):
+    """The run called `<verb>-<recording id>` that nobody started by hand."""
 
-    def wait(recording_id: str):
+    def wait(verb: str, recording_id: str):
         def find():
-            return next(
-                (run for run in client.read_flow_runs() if run.parameters.get("recording_id") == recording_id),
-                None,
-            )
+            return next((run for run in client.read_flow_runs() if run.name == f"{verb}-{recording_id}"), None)
 
-        return wait_for(find, what=f"processing of {recording_id}")
+        return wait_for(find, what=f"{verb} of {recording_id}")
 
     return wait
 
@@ -74,7 +72,7 @@ def artifacts(client, run_id: UUID) -> dict[str, object]:
 
 
 def test_the_bare_command_records_the_configured_rig_and_the_recording_processes_itself(
-    lab, server, client, finished, processing_run
+    lab, server, client, finished, run_by_itself
 ):
     assert lab.first_command.returncode == 0, lab.first_command.stderr
     assert "No Prefect server runs" in lab.first_command.stderr
@@ -86,24 +84,33 @@ def test_the_bare_command_records_the_configured_rig_and_the_recording_processes
     recording = open_recording(server.root, numbers["recording"])
     assert recording.manifest.simulated
     assert recording.manifest.status == "success"
-    assert recording.frame_count >= 10  # 1.0 s of rig.toml at 10 frames/s
+    assert recording.frame_count == 8  # 1.0 s of rig.toml at 10 pulses/s, less the two of the gap signature
     assert verify(recording).ok
     assert numbers["simulated"] is True
     assert "Simulated" in shown["capture-session"]
     assert float(shown["capture-progress"]) == 100
 
-    processed = finished(processing_run(recording.id).id)
+    processed = finished(run_by_itself("process", recording.id).id)
     assert processed.state.is_completed(), processed.state.message
-    assert processed.name == f"process-{recording.id}"
     cube = open_cube(server.root, recording.id)
     assert (cube.frames, cube.simulated) == (recording.frame_count, True)
     page = str(artifacts(client, processed.id)["process-recording"])
     assert "Simulated" in page
-    assert page.count("(data:image/png;base64,") == 3
+    assert page.count("(data:image/png;base64,") == 4  # overview, liveliest frame, quality, alignment
+
+    labelled = finished(run_by_itself("label", recording.id).id)
+    assert labelled.state.is_completed(), labelled.state.message
+    shown = artifacts(client, labelled.id)
+    numbers = {row["what"]: row["value"] for row in json.loads(shown["labels"])}
+    labels = read_labels(server.root, recording.id)
+    assert numbers["labelled"] == labels.table.loc[labels.table["confidence"] > 0, "frame"].nunique() > 0
+    assert labels.labeller == numbers["labeller"]
+    assert (server.root / "pictures" / recording.id / "instant.png").exists()
+    assert "Verdict" in str(shown["label-recording"])
 
 
 def test_cancelling_stops_and_seals_the_recording(
-    server, client, capture, finished, recording_now, processing_run, maepose
+    server, client, capture, finished, recording_now, run_by_itself, maepose
 ):
     run_id = capture("participant=p07", "action=arm wave", "seconds=600", "rig=simulated", "profile=light")
     handle = recording_now(run_id)
@@ -124,7 +131,7 @@ def test_cancelling_stops_and_seals_the_recording(
     assert recording.frame_count > 2
     assert verify(recording).ok
     assert not recorder_alive(server.root, recording.id)
-    assert processing_run(recording.id).deployment_id
+    assert run_by_itself("process", recording.id).deployment_id
 
 
 def test_a_recorder_outlives_its_worker_and_its_flow(server, client, capture, finished, recording_now):
@@ -139,7 +146,7 @@ def test_a_recorder_outlives_its_worker_and_its_flow(server, client, capture, fi
     progress = handle.wait(60)
     assert (progress.state, progress.status) == ("done", "success")
     recording = open_recording(server.root, handle.recording_id)
-    assert recording.frame_count >= 40
+    assert recording.frame_count == 38  # 40 pulses less the two of the gap signature
     assert verify(recording).ok
 
     # Its run would say "Running" for ever and hold the rig's one slot; starting again clears that and replaces the worker.
