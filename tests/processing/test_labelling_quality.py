@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 from stick_people import RATE_HZ, SIZE, Walker, still
 
+from capture.simulator.actions import ACTIONS, perform
+from capture.simulator.camera import Camera
+from capture.simulator.motion import placed
+from capture.simulator.person import person
 from pipeline.labels import Labels, keypoint_table
 from pipeline.skeleton import JOINTS, MIRROR_PAIRS
 from processing.labelling.agreement import labels_error
@@ -186,3 +190,16 @@ def test_agreement_counts_what_both_have_and_measures_in_the_named_units():
     assert (error.pck_torso_02, error.pck_norm_005) == (1.0, 1.0)
     assert error.mpjpe_plane_m is None
     assert error.joints[3].compared == FRAMES - 50
+
+
+@pytest.mark.parametrize("action", sorted(ACTIONS))
+def test_no_action_people_do_is_called_a_defect(action):
+    motion = placed(perform(action, person(1), 1, 8.0), 2.5, 0.0, 0.0)
+    times_s = np.arange(80) / RATE_HZ
+    u, v, _ = Camera().project(motion.joints_at(times_s)[:, : len(JOINTS)])
+    places = np.stack([u, v], axis=-1) + np.random.default_rng(0).normal(0, 1.5, (80, 13, 2))
+    defects = find_defects(places, np.arange(80), 1 / RATE_HZ)
+    assert defects.jumped.sum() == 0
+    assert defects.stretched_share < 0.002
+    assert defects.swapped.sum() == 0
+    assert np.nanmedian(defects.flicker) < 0.08
