@@ -7,9 +7,6 @@ Positions are shares of the picture's width and height from its outer edges, so 
 0.5 / width. Keypoints follow COCO's order; visibility is COCO's: 0 not labelled (and u = v = 0), 1 hidden, 2 visible. A body has
 no eyes and ears of its own, so those four are never labelled. The people and rooms of a part have the seeds from `first_seed` on:
 parts far enough apart share nobody, nor do they with the data sets (1000 to 2999, bystanders 9000 to 9049).
-
-Close-ups, in the part `<part>-close`, are square windows about one person each: most of a picture is wall, and a network that
-looks at people only learns several times faster.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,8 +34,6 @@ _BYSTANDERS = (0.6, 0.33, 0.07)  # share of the others with none, one and two pe
 _AT_LARGE = Area(-1.3, 1.3, 0.9, 4.0)  # also between participant and camera
 _LEAST_PIXELS = 150  # somebody of whom less is seen is nobody
 _JPEG_QUALITY = 92
-_CLOSE_UP_PX = 160
-_CLOSE_UP_LEAST = 0.15  # of a box that has to lie in the window, or the person is not labelled there
 
 Rows = Float64[np.ndarray, "person 56"]
 """The lines of a label file."""
@@ -51,26 +46,19 @@ def write_picture_set(
     first_seed: int,
     *,
     divided_by: int = 1,
-    close_ups: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
     """Write one part of a set, its pictures `divided_by` times smaller each way; returns how many people are in them.
 
-    With `close_ups`, one of everybody (and of no one, where nobody is) is written beside it. The same arguments write the same
-    files. Raises PipelineError where no picture is asked for.
+    The same arguments write the same files. Raises PipelineError where no picture is asked for.
     """
     if pictures < 1:
         raise PipelineError(f"A set of {pictures} pictures cannot be made; ask for at least 1.")
-    rng = np.random.default_rng([_STREAM, first_seed, 1])
-    people = windows = 0
+    people = 0
     for number, picture in enumerate(_pictures(pictures, first_seed)):
         colour, rows = Image.fromarray(_smaller(picture.colour, divided_by)), _rows(picture)
         _write(folder, part, number, colour, rows)
         people += len(rows)
-        if close_ups:
-            for whom in range(max(len(rows), 1)):
-                _write(folder, f"{part}-close", windows, *_close_up(colour, rows, whom, rng))
-                windows += 1
         on_progress(number + 1, pictures)
     return people
 
@@ -149,35 +137,6 @@ def _rows(picture: Picture) -> Rows:
         keypoints[np.array(COCO_INDEX)[labelled]] = places[labelled]
         rows.append(np.concatenate([[0.0], 0.5 * (low + high), high - low, keypoints.ravel()]))
     return np.array(rows, np.float64).reshape(-1, 56)
-
-
-def _close_up(
-    colour: Image.Image, rows: Rows, whom: int, rng: np.random.Generator
-) -> tuple[Image.Image, Float64[np.ndarray, "seen 56"]]:
-    """A window about person `whom`, about as large as `_CLOSE_UP_PX` or as holds them, and everybody in it."""
-    size = np.array(colour.size, np.float64)
-    if len(rows):
-        centre, extent = rows[whom, 1:3] * size, rows[whom, 3:5] * size
-        side = max(_CLOSE_UP_PX * rng.uniform(0.8, 1.1), extent.max() * rng.uniform(1.05, 1.4))
-        centre = centre + rng.uniform(-0.5, 0.5, 2) * np.maximum(side - extent, 0.0)
-    else:
-        centre, side = rng.uniform(0.0, 1.0, 2) * size, float(_CLOSE_UP_PX)
-    side = min(side, size.min())
-    corner = np.clip(centre - side / 2, 0.0, size - side)
-    window = colour.resize((_CLOSE_UP_PX,) * 2, Image.Resampling.BILINEAR, (*corner, *(corner + side)))
-    seen = []
-    for row in rows:
-        low = ((row[1:3] - row[3:5] / 2) * size - corner) / side
-        high = ((row[1:3] + row[3:5] / 2) * size - corner) / side
-        whole, low, high = float(np.prod(high - low)), np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
-        if np.prod(high - low) < _CLOSE_UP_LEAST * whole:
-            continue
-        keypoints = row[5:].reshape(17, 3).copy()
-        keypoints[:, :2] = (keypoints[:, :2] * size - corner) / side
-        outside = np.any((keypoints[:, :2] <= 0) | (keypoints[:, :2] >= 1), axis=1)
-        keypoints[outside | (keypoints[:, 2] == 0)] = 0.0
-        seen.append(np.concatenate([[0.0], 0.5 * (low + high), high - low, keypoints.ravel()]))
-    return window, np.array(seen, np.float64).reshape(-1, 56)
 
 
 def _smaller(

@@ -87,14 +87,12 @@ TRAINING_SEEDS, HELD_OUT_SEEDS = 100_000, 200_000
 
 
 def train_labeller(
-    pictures: Annotated[int, typer.Option(min=8, help="Rendered pictures to train on.")] = 2400,
+    pictures: Annotated[int, typer.Option(min=8, help="Rendered pictures to train on.")] = 3000,
     held_out: Annotated[int, typer.Option(min=1, help="Pictures of other people and rooms to measure with.")] = 300,
-    passes: Annotated[
-        tuple[int, int], typer.Option(min=1, help="Passes over close-ups of everybody, then over whole pictures.")
-    ] = (6, 3),
+    steps: Annotated[int, typer.Option(min=1, help="Batches of 16 windows of those pictures.")] = 4000,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="Default: weights/simulated-people.pt in the data root."),
+        typer.Option("--out", metavar="FILE", help="Default: weights/simulated-people.safetensors in the data root."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the network's start and the order of pictures.")] = 0,
     root: RootOption = None,
@@ -104,35 +102,34 @@ def train_labeller(
 
     Weights in the data root take the place of those that come with the project. Plan and scores are written beside them.
     """
-    from dataclasses import replace
-
     from capture.simulator.datasets import SIMULATOR_VERSION
     from capture.simulator.picture_set import write_picture_set
     from pipeline.files import write_atomic
     from processing.labelling.held_out import measure
-    from processing.labelling.training import Plan, train_pose
+    from processing.labelling.simulated import simulated_labeller
+    from processing.labelling.training import Plan, train
     from processing.labelling.weight_files import SIMULATED_PEOPLE
-    from processing.labelling.yolo import simulated_people_labeller
 
     target = (out or resolved_root(root) / "weights" / SIMULATED_PEOPLE).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
-    plan = Plan(seed=seed)
-    plan = replace(plan, phases=tuple(replace(p, passes=n) for p, n in zip(plan.phases, passes, strict=True)))
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name, progress_bar("train-labeller") as bar:
         folder, total = Path(name), pictures + held_out
         write_picture_set(
-            folder, "train", pictures, TRAINING_SEEDS, divided_by=2, close_ups=True,
+            folder, "train", pictures, TRAINING_SEEDS, divided_by=2,
             on_progress=lambda done, _: bar(done, total, f"{done} of {total} pictures"),
         )  # fmt: skip
         write_picture_set(
             folder, "held-out", held_out, HELD_OUT_SEEDS,
             on_progress=lambda done, _: bar(pictures + done, total, f"{pictures + done} of {total} pictures"),
         )  # fmt: skip
-        card = train_pose(folder, target, plan, on_progress=lambda done, work: bar(done, work, "training"))
+        card = train(
+            folder, "train", target, Plan(steps=steps, seed=seed),
+            on_progress=lambda done, all_steps, loss: bar(done, all_steps, f"step {done} of {all_steps}, loss {loss:.2f}"),
+        )  # fmt: skip
         minutes = round((time.monotonic() - started) / 60, 1)
-        scores = measure(simulated_people_labeller(target), folder, "held-out").card()
-    options = f"--pictures {pictures} --held-out {held_out} --passes {passes[0]} {passes[1]} --seed {seed}"
+        scores = measure(simulated_labeller(target, root=target.parent), folder, "held-out").card()
+    options = f"--pictures {pictures} --held-out {held_out} --steps {steps} --seed {seed}"
     card |= {
         "command": f"maepose train-labeller {options}",
         "minutes": minutes,

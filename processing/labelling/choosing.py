@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Literal
 
 from processing.labelling.people import Labeller
+from processing.labelling.simulated import simulated_labeller
 from processing.labelling.vitpose import VITPOSE, vitpose_labeller
-from processing.labelling.yolo import simulated_people_labeller, yolo_labeller
+from processing.labelling.yolo import yolo_labeller
 
 LabellerName = Literal["auto", "vitpose", "yolo", "simulated"]
 
@@ -32,4 +33,4 @@ def labeller_for(
         return vitpose_labeller(weights or VITPOSE, root, device=device, download=download)
     if name == "yolo":
         return yolo_labeller(weights or YOLO, root, device=device)
-    return simulated_people_labeller(Path(weights) if weights else None, root=root, device=device)
+    return simulated_labeller(Path(weights) if weights else None, root=root, device=device)

@@ -63,7 +63,7 @@ def measure(labeller: Labeller, folder: Path, part: str) -> HeldOut:
     outcomes = []
     for first in range(0, len(names), _BATCH):
         some = names[first : first + _BATCH]
-        frames = [_read(folder / "images" / part / f"{name}.jpg") for name in some]
+        frames = [read_picture(folder / "images" / part / f"{name}.jpg") for name in some]
         for name, frame, people in zip(some, frames, labeller.people(frames), strict=True):
             truths = read_truth(folder / "labels" / part / f"{name}.txt", frame.shape[1], frame.shape[0])
             outcomes.append(_outcome(truths, people, frame.shape[0]))
@@ -163,7 +163,8 @@ def _overlap(first: Float64[np.ndarray, "4"], second: Float64[np.ndarray, "4"]) 
     return shared / union if union > 0 else 0.0
 
 
-def _read(path: Path) -> Frame:
+def read_picture(path: Path) -> Frame:
+    """A picture of a set."""
     from PIL import Image
 
     with Image.open(path) as image:

@@ -1,192 +1,204 @@
-"""Trains a small YOLO pose network from nothing on a picture set, on one core, in minutes (Ultralytics: AGPL-3.0).
+"""Trains the simulated rig's labeller from nothing on a picture set, on one processor core, in half an hour.
 
-What makes minutes enough: close-ups of people first, then whole pictures from the weights so found; bfloat16 arithmetic; no
-mosaics; and keypoint tolerances wider than COCO's, whose loss is flat, and so teaches nothing, as long as a keypoint is off by
-more than a hand's breadth. The same plan, pictures and versions give the same weights on the same kind of processor.
+Every step looks at a batch of windows cut from the pictures, most of them about somebody: a picture is mostly wall. Joint and
+centre maps are to be Gaussians, half as high where something hides the joint, under a focal loss that soon leaves the easy cells
+alone (Lin et al. 2017, for soft targets as by Li et al. 2020); distances are under a smooth absolute loss where they mean
+something. Arithmetic is bfloat16, sums are single. The same plan, pictures and versions give the same weights on the same kind of
+processor.
 """
 
-import contextlib
-import io
-import json
-import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64, UInt8
+from torch.nn import functional
+
 from pipeline.errors import PipelineError
-from pipeline.files import write_atomic
-from processing.labelling.people import COCO_KEYPOINTS
-from processing.labelling.yolo_library import import_ultralytics
+from pipeline.skeleton import COCO_INDEX, JOINTS, MIRROR_PAIRS
+from processing.labelling.held_out import read_picture, read_truth
+from processing.labelling.joint_maps import BOX, CELLS, CENTRE, STRIDE, TO_CENTRE, JointMaps, save_network, scaled_light
 
-_MIRRORED = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
-_KEPT_OPTIONS = ("task", "imgsz")
-
-
-@dataclass(frozen=True)
-class Phase:
-    """So many passes over a part of the pictures, the learning rate falling from `rate` along a cosine."""
-
-    part: str
-    image_px: int
-    passes: int
-    rate: float
-    zoom: float  # pictures are scaled at random by up to so much, either way
-    tolerance: float  # of every keypoint, in COCO's measure: sigma over the root of the person's area, halved
+_TRUNK = [1, 4, 7, 8]  # shoulders and hips
+_HIDDEN_HEIGHT = 0.5
+_SPREAD, _LEAST_SPREAD, _MOST_SPREAD = (
+    0.035,
+    0.9,
+    2.5,
+)  # of a Gaussian: share of the body's extent; at least, at most cells
+_SKIRT = 0.3  # height of a Gaussian down to which its cells' distances count
+_ANYWHERE = 0.2  # share of windows that lie anywhere
+_DISTANCES = 0.05  # weight of the distances' loss
+_MIRRORED = list(range(len(JOINTS)))
+for _left, _right in MIRROR_PAIRS:
+    _MIRRORED[_left], _MIRRORED[_right] = _right, _left
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole training."""
+    """A whole training: the learning rate rises over the first tenth of the steps to `rate` and falls to nothing."""
 
-    phases: tuple[Phase, ...] = field(
-        default=(Phase("train-close", 160, 6, 2e-3, 0.2, 0.2), Phase("train", 320, 3, 1e-3, 0.2, 0.1))
-    )
-    network: str = "yolov8n-pose.yaml"
-    batch: int = 8
+    steps: int = 4000
+    batch: int = 16
+    rate: float = 3e-3
+    window_px: tuple[int, int] = (160, 192)  # columns and rows
     seed: int = 0
 
 
-def train_pose(
-    pictures: Path, weights: Path, plan: Plan, *, on_progress: Callable[[float, float], None] = lambda done, total: None
+@dataclass(frozen=True)
+class Examples:
+    """Pictures in memory, and the people in each: joints (column, row in pixels, visibility) and boxes."""
+
+    pictures: UInt8[np.ndarray, "picture row column 3"]
+    joints: list[Float64[np.ndarray, "person 13 3"]]
+    boxes: list[Float64[np.ndarray, "person 4"]]
+
+
+def train(
+    pictures: Path,
+    part: str,
+    weights: Path,
+    plan: Plan,
+    *,
+    on_progress: Callable[[int, int, float], None] = lambda done, steps, loss: None,
 ) -> dict[str, Any]:
-    """Train on the parts of a picture set that the plan names and write `weights` in half precision; returns their card.
+    """Train on `images/<part>` of a picture set and write `weights`; returns their card. `on_progress` gets the loss as well.
 
-    `on_progress` gets the work done and all of it. Raises PipelineError without ultralytics or where a part has no pictures.
+    Raises PipelineError where there are no pictures.
     """
-    ultralytics = import_ultralytics()
-    count = {phase.part: len(list((pictures / "images" / phase.part).glob("*.jpg"))) for phase in plan.phases}
-    for part, there in count.items():
-        if not there:
-            raise PipelineError(f"{pictures / 'images' / part} holds no pictures to train on.")
-    import torch
-
+    examples = read_examples(pictures, part)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums come out alike whatever the machine's cores
-    work = [phase.passes * count[phase.part] * phase.image_px**2 for phase in plan.phases]
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            start = plan.network
-            for number, phase in enumerate(plan.phases):
-                before = sum(work[:number])
-
-                def moved(share: float, before: int = before, own: int = work[number]) -> None:
-                    on_progress(before + share * own, sum(work))
-
-                start = str(_phase(ultralytics, pictures, Path(scratch) / str(number), start, phase, plan, moved))
-            network = ultralytics.YOLO(start, task="pose").model
-        finally:
-            torch.set_num_threads(threads)
-    write_atomic(weights, _packed(network, ultralytics.__version__))
+    try:
+        network = _trained(examples, plan, on_progress)
+    finally:
+        torch.set_num_threads(threads)
+    save_network(network, weights)
     return {
         "plan": asdict(plan),
-        "pictures": count,
+        "pictures": len(examples.pictures),
+        "people": sum(map(len, examples.boxes)),
         "parameters": sum(tensor.numel() for tensor in network.parameters()),
         "bytes": weights.stat().st_size,
-        "versions": {"ultralytics": ultralytics.__version__, "torch": torch.__version__},
-        "licence": "made with Ultralytics, AGPL-3.0",
+        "versions": {"torch": torch.__version__, "numpy": np.__version__},
     }
 
 
-def _phase(
-    ultralytics: Any,
-    pictures: Path,
-    folder: Path,
-    start: str,
-    phase: Phase,
-    plan: Plan,
-    moved: Callable[[float], None],
-) -> Path:
-    """Train from `start`, a network's description or weights; returns the file of the weights found."""
-    network = ultralytics.YOLO(start, task="pose")
-    steps = 0
-
-    def use_bfloat16(trainer: Any) -> None:
-        # Its own check for mixed precision knows of GPUs only; torch's autocast serves processors as well. Places in a picture
-        # are worked out from the head's output, and bfloat16's eight bits are too few for those.
-        trainer.amp = True
-        trainer.model.model[-1].register_forward_hook(lambda module, arguments, output: _single(output))
-
-    def count(trainer: Any) -> None:
-        nonlocal steps
-        steps += 1
-        moved(steps / (len(trainer.train_loader) * phase.passes))
-
-    network.add_callback("on_train_start", use_bfloat16)
-    network.add_callback("on_train_batch_end", count)
-    with contextlib.redirect_stdout(io.StringIO()):  # its bars are no answer of ours
-        network.train(
-            data=str(_described(pictures, folder, phase)),
-            epochs=phase.passes,
-            imgsz=phase.image_px,
-            batch=plan.batch,
-            nbs=plan.batch,
-            optimizer="AdamW",
-            lr0=phase.rate,
-            lrf=0.02,
-            cos_lr=True,
-            warmup_epochs=0.3,
-            degrees=3.0,
-            translate=0.1,
-            scale=phase.zoom,
-            hsv_h=0.02,
-            mosaic=0.0,
-            erasing=0.0,
-            rect=True,
-            cache="ram",
-            channels_last=True,
-            workers=0,
-            device="cpu",
-            amp=False,
-            val=False,
-            plots=False,
-            verbose=False,
-            seed=plan.seed,
-            deterministic=True,
-            project=str(folder),
-            name="run",
-        )
-    return folder / "run" / "weights" / "last.pt"
+def read_examples(pictures: Path, part: str) -> Examples:
+    """A part of a picture set; PipelineError where there are no pictures."""
+    paths = sorted((pictures / "images" / part).glob("*.jpg"))
+    if not paths:
+        raise PipelineError(f"{pictures / 'images' / part} holds no pictures to train on.")
+    frames = np.stack([read_picture(path) for path in paths])
+    joints, boxes = [], []
+    for path in paths:
+        truths = read_truth(pictures / "labels" / part / f"{path.stem}.txt", frames.shape[2], frames.shape[1])
+        places = [np.concatenate([who.keypoints_px, seen[:, None]], axis=1)[list(COCO_INDEX)] for who, seen in truths]
+        joints.append(np.array(places, np.float64).reshape(-1, len(JOINTS), 3))
+        boxes.append(np.array([who.box_px for who, _ in truths], np.float64).reshape(-1, 4))
+    return Examples(frames, joints, boxes)
 
 
-def _described(pictures: Path, folder: Path, phase: Phase) -> Path:
-    """The data set's description, as Ultralytics reads it. It insists on a validation part; nothing is chosen by it."""
-    folder.mkdir(parents=True)
-    (folder / "probe.txt").write_text(str(next((pictures / "images" / phase.part).glob("*.jpg")).absolute()) + "\n")
-    description = {
-        "path": str(pictures.absolute()),
-        "train": f"images/{phase.part}",
-        "val": str(folder / "probe.txt"),
-        "names": ["person"],
-        "kpt_shape": [17, 3],
-        "kpt_oks_sigmas": [phase.tolerance] * len(COCO_KEYPOINTS),
-        "flip_idx": _MIRRORED,
-    }
-    path = folder / "data.yaml"
-    path.write_text(json.dumps(description))  # which is YAML as well
-    return path
+def _trained(examples: Examples, plan: Plan, on_progress: Callable[[int, int, float], None]) -> JointMaps:
+    torch.manual_seed(plan.seed)
+    rng = np.random.default_rng(plan.seed)
+    network = JointMaps().train()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, plan.rate, total_steps=max(plan.steps, 2), pct_start=0.1, div_factor=10, final_div_factor=100
+    )
+    order: list[int] = []
+    for step in range(plan.steps):
+        while len(order) < plan.batch:
+            order += rng.permutation(len(examples.pictures)).tolist()
+        chosen, order = order[: plan.batch], order[plan.batch :]
+        windows, targets = zip(*(_window(examples, number, plan.window_px, rng) for number in chosen), strict=True)
+        light = scaled_light(np.stack(windows))
+        gain = torch.from_numpy(rng.uniform(0.75, 1.25, (plan.batch, 3, 1, 1))).float()
+        light = light * gain + torch.from_numpy(rng.uniform(-0.3, 0.3, (plan.batch, 3, 1, 1))).float()
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = network(light.to(memory_format=torch.channels_last))
+        loss = _loss(maps.float(), torch.from_numpy(np.stack(targets)))
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        schedule.step()
+        on_progress(step + 1, plan.steps, float(loss.detach()))
+    return network.eval()
 
 
-def _single(output: Any) -> Any:
-    """Everything in a head's output in single precision."""
-    if isinstance(output, dict):
-        return {name: _single(part) for name, part in output.items()}
-    if isinstance(output, list | tuple):
-        return type(output)(_single(part) for part in output)
-    return output.float()
+def _window(
+    examples: Examples, number: int, size: tuple[int, int], rng: np.random.Generator
+) -> tuple[UInt8[np.ndarray, "row column 3"], Float32[np.ndarray, "channel cell_row cell_column"]]:
+    """A piece of a picture, mirrored half the time, and the maps wanted of it."""
+    picture, joints, boxes = examples.pictures[number], examples.joints[number].copy(), examples.boxes[number].copy()
+    rows, columns, _ = picture.shape
+    width, height = min(size[0], columns), min(size[1], rows)
+    corner = rng.uniform(0.0, 1.0, 2) * (columns - width, rows - height)
+    if len(boxes) and rng.random() >= _ANYWHERE:
+        box = boxes[int(rng.integers(len(boxes)))]
+        slack = np.abs(np.array([width, height]) - (box[2:] - box[:2])) / 2
+        corner = (box[:2] + box[2:]) / 2 + rng.uniform(-1.0, 1.0, 2) * slack - np.array([width, height]) / 2
+    left, top = np.clip(np.round(corner), 0, (columns - width, rows - height)).astype(int).tolist()
+    window = picture[top : top + height, left : left + width]
+    joints[..., :2] -= (left, top)
+    boxes -= (left, top, left, top)
+    if rng.random() < 0.5:
+        window = window[:, ::-1]
+        joints[..., 0] = width - 1 - joints[..., 0]
+        joints = joints[:, _MIRRORED]
+        boxes[:, [0, 2]] = width - 1 - boxes[:, [2, 0]]
+    joints[..., :2] = (joints[..., :2] + 0.5) / STRIDE - 0.5
+    boxes = (boxes + 0.5) / STRIDE - 0.5
+    return np.ascontiguousarray(window), wanted_maps(joints, boxes, (-(-height // STRIDE), -(-width // STRIDE)))
 
 
-def _packed(network: Any, version: str) -> bytes:
-    """The network alone as Ultralytics loads it: none of the paths, dates and options of the training that made it."""
-    import torch
+def wanted_maps(
+    joints: Float64[np.ndarray, "person 13 3"], boxes: Float64[np.ndarray, "person 4"], shape: tuple[int, int]
+) -> Float32[np.ndarray, "channel row column"]:
+    """The maps of `joint_maps` that are true of some people, in cells; distances are NaN where they mean nothing."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
+    maps = np.zeros((BOX.stop, *shape), np.float32)
+    maps[CENTRE + 1 :] = np.nan
+    nearest = np.full((CENTRE + 1, *shape), np.inf)
+    for person, box in zip(joints, boxes, strict=True):
+        labelled = person[:, 2] > 0
+        trunk = [joint for joint in _TRUNK if labelled[joint]]
+        if not labelled.any():
+            continue
+        centre = person[trunk if len(trunk) > 1 else labelled, :2].mean(axis=0)
+        extent = np.ptp(person[labelled, :2], axis=0).max()
+        spread = float(np.clip(_SPREAD * extent, _LEAST_SPREAD, _MOST_SPREAD))
+        for channel, (u, v, seen) in enumerate((*person, (*centre, 2.0))):
+            if seen == 0:
+                continue
+            square = (columns - u) ** 2 + (rows - v) ** 2
+            bump = np.exp(-square / (2 * spread**2))
+            maps[channel] = np.maximum(maps[channel], bump * (1.0 if seen == 2 else _HIDDEN_HEIGHT))
+            own = (bump > _SKIRT) & (square < nearest[channel])
+            nearest[channel][own] = square[own]
+            if channel < CENTRE:
+                first = TO_CENTRE.start + 2 * channel
+                ways = [centre[0] - columns, centre[1] - rows]
+            else:
+                first = BOX.start
+                ways = [columns - box[0], rows - box[1], box[2] - columns, box[3] - rows]
+            for number, way in enumerate(ways):
+                maps[first + number][own] = way[own]
+    return maps
 
-    network = network.cpu().half().eval()
-    network.args = {name: value for name, value in dict(network.args).items() if name in _KEPT_OPTIONS}
-    network.criterion = None
-    network.pt_path = None
-    for tensor in network.parameters():
-        tensor.requires_grad = False
-    kept = {"model": network, "train_args": dict(network.args), "version": version, "epoch": -1}
-    buffer = io.BytesIO()
-    torch.save(kept, buffer)
-    return buffer.getvalue()
+
+def _loss(maps: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    logits, heights = maps[:, : CENTRE + 1], wanted[:, : CENTRE + 1]
+    off = (heights - torch.sigmoid(logits)).abs()
+    surprise = functional.binary_cross_entropy_with_logits(logits, heights, reduction="none")
+    bumps = (heights > 0.9).sum().clamp(min=1)
+    distances = wanted[:, CENTRE + 1 :]
+    known = ~torch.isnan(distances)
+    apart = functional.smooth_l1_loss(maps[:, CENTRE + 1 :][known] * CELLS, distances[known], reduction="sum", beta=2.0)
+    loss: torch.Tensor = (off**2 * surprise).sum() / bumps + _DISTANCES * 2 * apart / known.sum().clamp(min=1)
+    return loss

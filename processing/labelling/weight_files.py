@@ -1,7 +1,7 @@
 """Where weights lie: a name or a path in, a file or folder on this machine out, with the digest that names it in labels.
 
-Looked for in this order: the path itself; `weights/<name>` in the data root; the weights that come with this project; for a
-Hugging Face name (`owner/model`) the local cache; and, only where a download is allowed, the Hugging Face hub.
+Looked for in this order: the path itself; `weights/<name>` in the data root; for a Hugging Face name (`owner/model`) the local
+cache; and, only where a download is allowed, the Hugging Face hub. The simulated rig's weights come with the project.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from pipeline.errors import PipelineError
 BUNDLED = Path(__file__).parent / "weights"
 """The folder of the weights that come with the project."""
 
-SIMULATED_PEOPLE = "simulated-people.pt"
-"""YOLO pose weights trained on the simulator's people; `weights/README.md` says how."""
+SIMULATED_PEOPLE = "simulated-people.safetensors"
+"""Weights of the simulated rig's labeller; `weights/README.md` says how they were made."""
 
 _TENSORS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json")
 _HUB_FILES = ["*.json", "*.safetensors"]
@@ -25,9 +25,9 @@ _HUB_TIMEOUT_S = 10
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights on this machine: a `.pt` file, or a folder as transformers' `save_pretrained` writes it."""
+    """Weights on this machine: a file, or a folder as transformers' `save_pretrained` writes it."""
 
-    name: str  # as asked for, less folders and `.pt`
+    name: str  # as asked for, less folders and suffix
     path: Path
     digest: str  # first 12 hexadecimal digits of the SHA-256 of the tensors' file
 
@@ -40,13 +40,22 @@ class Weights:
 def yolo_weights(name: str, root: Path) -> Weights:
     """An Ultralytics `.pt` file by path or name; PipelineError says where to put it when it is nowhere."""
     file = name if name.endswith(".pt") else f"{name}.pt"
-    for path in (Path(name).expanduser(), Path(file).expanduser(), root / "weights" / file, BUNDLED / file):
+    for path in (Path(name).expanduser(), Path(file).expanduser(), root / "weights" / file):
         if path.is_file():
             return Weights(path.stem, path, _digest(path))
     raise PipelineError(
         f"The YOLO pose weights {name!r} are not on this machine; put {Path(file).name} into {root / 'weights'}, or give its "
         f"path. (Ultralytics publishes yolo11n-pose.pt and others with its releases, under AGPL-3.0.)"
     )
+
+
+def simulated_weights(path: Path | None, root: Path) -> Weights:
+    """The weights of the simulated rig's labeller: `path`, else those retrained in the data root, else the project's own."""
+    own = (root / "weights" / SIMULATED_PEOPLE, BUNDLED / SIMULATED_PEOPLE)
+    for candidate in (path,) if path is not None else own:
+        if candidate.is_file():
+            return Weights(candidate.stem, candidate, _digest(candidate))
+    raise PipelineError(f"There are no weights {path or own[1]}; make them with `maepose train-labeller`.")
 
 
 def transformers_weights(name: str, root: Path, *, download: bool = False) -> Weights:

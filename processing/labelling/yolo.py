@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from processing.labelling.people import Frame, Person
-from processing.labelling.weight_files import BUNDLED, SIMULATED_PEOPLE, Weights, yolo_weights
+from processing.labelling.weight_files import Weights, yolo_weights
 from processing.labelling.yolo_library import import_ultralytics
 
 _BATCH = 8  # frames a pass: on a processor more are no faster
@@ -52,14 +52,6 @@ def yolo_labeller(
     Raises PipelineError when ultralytics is not installed, or the weights are nowhere or find other keypoints.
     """
     return YoloLabeller(yolo_weights(name, root), image_px, least_score, device)
-
-
-def simulated_people_labeller(
-    weights: Path | None = None, *, root: Path | None = None, device: str = "cpu"
-) -> YoloLabeller:
-    """The labeller of the simulated rig: with `weights`, else those retrained in the data root, else the project's own."""
-    name = str(weights) if weights is not None else SIMULATED_PEOPLE
-    return yolo_labeller(name, root or BUNDLED, image_px=320, device=device)
 
 
 def _people(result: Any) -> list[Person]:

@@ -1,4 +1,4 @@
-"""Rendered training pictures: what the label files say is where the bodies are, close-ups included."""
+"""Rendered training pictures: what the label files say is where the bodies are."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ PICTURES = 27  # two rooms
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     where = tmp_path_factory.mktemp("set")
-    people = write_picture_set(where, "few", PICTURES, 310_000, divided_by=2, close_ups=True)
+    people = write_picture_set(where, "few", PICTURES, 310_000, divided_by=2)
     assert people == sum(len(rows) for _, rows in read(where, "few"))
     return where
 
@@ -29,11 +29,10 @@ def read(folder, part):
     return found
 
 
-@pytest.mark.parametrize(("part", "shape"), [("few", (240, 320, 3)), ("few-close", (160, 160, 3))])
-def test_labels_are_whole_and_keypoints_near_their_boxes(folder, part, shape):
-    shots = read(folder, part)
+def test_labels_are_whole_and_keypoints_near_their_boxes(folder):
+    shots = read(folder, "few")
     rows = np.concatenate([rows for _, rows in shots])
-    assert all(picture.shape == shape for picture, _ in shots)
+    assert all(picture.shape == (240, 320, 3) for picture, _ in shots)
     assert len(rows) >= len(shots)
     assert (rows[:, 0] == 0).all()
     low, high = rows[:, 1:3] - rows[:, 3:5] / 2, rows[:, 1:3] + rows[:, 3:5] / 2
@@ -49,23 +48,6 @@ def test_labels_are_whole_and_keypoints_near_their_boxes(folder, part, shape):
     inside = (keypoints[..., :2] > (low - margin)[:, None]) & (keypoints[..., :2] < (high + margin)[:, None])
     assert inside[visible].all()
     assert visible[:, LABELLED].mean() > 0.6
-
-
-def test_close_ups_are_one_a_person_and_show_them_whole(folder):
-    whole, close = read(folder, "few"), read(folder, "few-close")
-    assert len(close) == sum(max(len(rows), 1) for _, rows in whole)
-    widest = [rows[:, 3:5].max(initial=0.0) for _, rows in close]
-    assert np.median(widest) > 0.4
-    # A window is a piece of the picture at about its own scale: the same person's keypoints, moved and scaled alike.
-    picture, rows = next(shot for shot in whole if len(shot[1]) == 1)
-    at = sum(max(len(earlier), 1) for _, earlier in whole[: [len(r) for _, r in whole].index(1)])
-    (window,) = close[at][1]
-    full, part = rows[0, 5:].reshape(17, 3), window[5:].reshape(17, 3)
-    both = (full[:, 2] > 0) & (part[:, 2] > 0)
-    apart = full[both, :2] * [picture.shape[1], picture.shape[0]], part[both, :2] * 160
-    zoom = [np.linalg.norm(np.diff(places, axis=0), axis=1) for places in apart]
-    ratio = zoom[1] / zoom[0]
-    np.testing.assert_allclose(ratio, np.median(ratio), rtol=1e-3)
 
 
 def test_the_same_seeds_give_the_same_files(folder, tmp_path):

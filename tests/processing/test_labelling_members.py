@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_networks import save_bright_spot_vitpose, save_detector
+from tiny_networks import save_bright_spot_vitpose, save_detector, save_yolo_pose
 
 from pipeline.errors import PipelineError
 from processing.labelling.choosing import labeller_for
 from processing.labelling.detector import LabellerBoxes, person_detector
 from processing.labelling.vitpose import vitpose_labeller
-from processing.labelling.weight_files import BUNDLED, SIMULATED_PEOPLE, transformers_weights, yolo_weights
-from processing.labelling.yolo import YoloLabeller, simulated_people_labeller, yolo_labeller
+from processing.labelling.weight_files import BUNDLED, simulated_weights, transformers_weights, yolo_weights
+from processing.labelling.yolo import YoloLabeller, yolo_labeller
 
 BOX = (200.0, 100.0, 400.0, 420.0, 0.9)
 
@@ -44,8 +44,9 @@ def networks(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def simulated() -> YoloLabeller:
-    return simulated_people_labeller()
+def yolo(tmp_path_factory) -> YoloLabeller:
+    path = save_yolo_pose(tmp_path_factory.mktemp("yolo"))
+    return yolo_labeller(str(path), path.parent, image_px=320, least_score=1e-4)
 
 
 # --- ViTPose ---------------------------------------------------------------------------------------------------------
@@ -135,10 +136,58 @@ def test_a_detector_that_knows_no_people_is_refused(tmp_path):
         person_detector(str(tmp_path / "furniture"), tmp_path)
 
 
-def test_vitpose_takes_boxes_of_yolo(networks, simulated):
-    labeller = vitpose_labeller("someone/pose", networks, detector=LabellerBoxes(simulated))
-    assert simulated.name in labeller.name
-    assert labeller.people([np.zeros((480, 640, 3), np.uint8)]) == [[]]
+# --- YOLO ------------------------------------------------------------------------------------------------------------
+
+
+def test_yolo_counts_pixels_from_the_middle_of_the_first(yolo):
+    small = np.random.default_rng(2).integers(0, 255, (240, 320, 3)).astype(np.uint8)
+    padded = np.full((256, 320, 3), 114, np.uint8)  # as it is letterboxed: grey, eight rows above and below
+    padded[8:248] = small
+    ((inner,), (outer,)) = (yolo.people([frame]) for frame in (padded, small.repeat(2, axis=0).repeat(2, axis=1)))
+    assert len(inner) == len(outer) > 20
+    for one, other in zip(inner, outer, strict=True):
+        wanted = (one.keypoints_px + 0.5 - (0, 8)) * 2 - 0.5
+        within = np.all((wanted > -0.5) & (wanted < (639, 479)), axis=1)  # others are drawn to the picture's edge
+        np.testing.assert_allclose(other.keypoints_px[within], wanted[within], atol=0.02)
+        assert other.score == pytest.approx(one.score, abs=1e-5)
+
+
+def test_yolo_is_its_network(yolo):
+    import torch
+
+    frame = np.random.default_rng(3).integers(0, 255, (256, 320, 3)).astype(np.uint8)
+    (people,) = yolo.people([frame])
+    with torch.inference_mode():
+        network = yolo._network.model.float().eval()
+        raw = network(torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255)[0][0].numpy().T
+    best = raw[raw[:, 4].argmax()]
+    x, y, width, height = best[:4]
+    wanted = np.clip([x - width / 2, y - height / 2, x + width / 2, y + height / 2], 0, [320, 256, 320, 256]) - 0.5
+    np.testing.assert_allclose(people[0].box_px, wanted, atol=0.02)
+    np.testing.assert_allclose(people[0].confidence, best[5:].reshape(17, 3)[:, 2], atol=1e-3)
+
+
+def test_yolo_in_batches_is_yolo_one_by_one(yolo):
+    frames = list(np.random.default_rng(4).integers(0, 255, (9, 120, 160, 3)).astype(np.uint8))
+    for frame, people in zip(frames, yolo.people(frames), strict=True):
+        (alone,) = yolo.people([frame])
+        assert [one.score for one in people] == sorted((one.score for one in people), reverse=True)
+        assert len(alone) == len(people)
+        np.testing.assert_allclose(people[0].keypoints_px, alone[0].keypoints_px, atol=0.05)
+    assert yolo.people([]) == []
+
+
+def test_a_yolo_of_other_keypoints_is_refused(tmp_path):
+    with pytest.raises(PipelineError, match="COCO's 17"):
+        yolo_labeller(str(save_yolo_pose(tmp_path, joints=5)), tmp_path)
+
+
+def test_vitpose_takes_boxes_of_yolo(networks, yolo):
+    labeller = vitpose_labeller("someone/pose", networks, detector=LabellerBoxes(yolo))
+    assert labeller.name.endswith(f" boxes {yolo.name}")
+    frame = bright_spot(300, 250)
+    (people,), (boxes,) = labeller.people([frame]), yolo.people([frame])
+    np.testing.assert_array_equal([one.box_px for one in people], [one.box_px for one in boxes])
 
 
 # --- weights ---------------------------------------------------------------------------------------------------------
@@ -193,19 +242,11 @@ def test_files_that_are_no_weights(tmp_path):
 # --- choosing --------------------------------------------------------------------------------------------------------
 
 
-def test_auto_suits_the_recording(networks, tmp_path):
-    assert (
-        labeller_for("auto", tmp_path, simulated=True).name == f"yolo:{yolo_weights(SIMULATED_PEOPLE, BUNDLED).label}"
-    )
+def test_auto_suits_the_recording(networks, tmp_path, yolo):
+    assert labeller_for("auto", tmp_path, simulated=True).name == f"simulated:{simulated_weights(None, BUNDLED).label}"
     with pytest.raises(PipelineError, match="usyd-community/vitpose-base-simple"):
         labeller_for("auto", tmp_path, simulated=False)
     with pytest.raises(PipelineError, match="rtdetr"):
         labeller_for("vitpose", networks, simulated=True, weights="someone/pose")
-    named = labeller_for("yolo", tmp_path, simulated=False, weights=str(BUNDLED / SIMULATED_PEOPLE))
-    assert named.name.startswith("yolo:simulated-people@")
-
-
-def test_weights_retrained_in_the_data_root_go_first(tmp_path):
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / SIMULATED_PEOPLE).write_bytes(b"retrained")
-    assert yolo_weights(SIMULATED_PEOPLE, tmp_path).path == tmp_path / "weights" / SIMULATED_PEOPLE
+    with pytest.raises(PipelineError, match=r"yolo11n-pose\.pt"):
+        labeller_for("yolo", tmp_path, simulated=False)

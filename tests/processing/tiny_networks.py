@@ -66,3 +66,21 @@ def save_detector(folder: Path, classes: tuple[str, ...] = ("chair", "person")) 
     network.save_pretrained(folder)
     RTDetrImageProcessor(size={"height": 96, "width": 128}).save_pretrained(folder)
     return folder
+
+
+def save_yolo_pose(folder: Path, *, joints: int = 17) -> Path:
+    """A YOLO pose network of random weights: it sees people everywhere, none of them surely."""
+    from processing.labelling.yolo_library import import_ultralytics
+
+    ultralytics = import_ultralytics()
+    import torch
+
+    torch.manual_seed(5)
+    from ultralytics.nn.tasks import PoseModel
+
+    network = ultralytics.YOLO("yolov8n-pose.yaml", task="pose")
+    if joints != 17:
+        network.model = PoseModel("yolov8n-pose.yaml", nc=1, data_kpt_shape=(joints, 3), verbose=False)
+    path = folder / "random-pose.pt"
+    network.save(str(path))
+    return path
