@@ -107,8 +107,10 @@ def _capture(demo: Demo) -> None:
     run = _finished(demo, lambda: demo.client.read_flow_run(UUID(uuid[1])), CAPTURED_WITHIN_S)
     numbers = _table(demo, run, "recording")
     demo.recording_id = str(numbers["recording"])
-    wanted = ("recording", "simulated", "action", "frames", "seconds", "packets", "lost bytes", "pulses")
-    wanted += ("color pictures", "depth pictures", "alignment")
+    wanted = (
+        *("recording", "simulated", "action", "frames", "seconds", "packets", "lost bytes"),
+        *("pulses", "color pictures", "depth pictures", "alignment"),
+    )
     demo.found |= {name: numbers[name] for name in wanted if name in numbers}
 
 
