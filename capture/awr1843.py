@@ -21,6 +21,7 @@ from capture.awr1843_replies import (
     parse_reply,
     recognise,
 )
+from capture.serial_port import open_serial
 from pipeline.errors import PipelineError
 
 __all__ = ["BAUD_RATES", "ConfigLines", "Firmware", "RadarClient", "Reply", "find_radar_port", "lines_for"]
@@ -233,19 +234,8 @@ def _place(line: str, number: int | None) -> str:
 
 
 def _open(port: str, baud: int) -> serial.Serial:
-    try:
-        return serial.Serial(port, baud, timeout=0.05, write_timeout=2.0, exclusive=True)
-    except (OSError, serial.SerialException, ValueError) as error:
-        words = str(error)
-        if "No such file" in words:
-            advice = "is not there; plug the radar in, or name its port"
-        elif "Permission denied" in words:
-            advice = "may not be opened by you; join the group that owns it (usually dialout) and log in again"
-        elif "lock" in words or "busy" in words:
-            advice = "is used by another program; close it (terminal programs, ModemManager)"
-        else:
-            advice = f"cannot be opened ({words})"
-        raise PipelineError(f"The radar's serial port {port} {advice}.") from error
+    rivals = "terminal programs, ModemManager"
+    return open_serial(port, baud, 0.05, device="radar", setting="radar_port", rivals=rivals)
 
 
 def find_radar_port(ports: Iterable[ListPortInfo] | None = None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from capture.camera_process import CameraProcess
+from capture.firmware.schedule import left_out
 from capture.rig import RigWires
 from capture.trigger import TriggerClient
 from capture.trigger_recorder import TriggerRecorder
@@ -51,6 +52,11 @@ def triggered(config: RadarConfig) -> tuple[RadarConfig, float]:
         return config, round(PROGRAMMED_SHARE * 1000 / config.waveform.period_ms, 3)
     period_ms = config.waveform.period_ms
     return with_hardware_trigger(config, round(PROGRAMMED_SHARE * period_ms, 2)), round(1000 / period_ms, 3)
+
+
+def left_out_of(hz: float, pulses: int) -> list[int]:
+    """The pulse numbers that the gap signature leaves out."""
+    return [number for number in range(pulses) if left_out(number, round(1000 * hz))]
 
 
 class Companions:

@@ -14,9 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from capture.companions import Companions, connected_board, triggered
+from capture.companions import Companions, connected_board, left_out_of, triggered
 from capture.finishing import finish
-from capture.firmware.schedule import left_out
 from capture.live_session import Session
 from capture.preflight import disk_check
 from capture.rig import Rig, Staging, open_rig, rig_lock, rig_wires
@@ -91,7 +90,7 @@ def _plan(config: RadarConfig, seconds: float, settings: RigSettings, board: boo
         return Plan(config, min(frames, config.waveform.frames or frames), hz)
     config, hz = triggered(config)
     pulses = max(1, round(seconds * hz))
-    kept = sum(not (settings.trigger.signature and left_out(number, round(1000 * hz))) for number in range(pulses))
+    kept = pulses - (len(left_out_of(hz, pulses)) if settings.trigger.signature else 0)
     return Plan(config, min(kept, config.waveform.frames or kept), hz, pulses)
 
 

@@ -17,6 +17,7 @@ from serial.tools.list_ports_common import ListPortInfo
 
 from capture.firmware.lines import LineReader, frame
 from capture.firmware.protocol import FIRMWARE
+from capture.serial_port import open_serial
 from capture.trigger_lines import (
     Accepted,
     BoardLine,
@@ -271,19 +272,8 @@ class TriggerClient:
 
 
 def _open(port: str) -> serial.Serial:
-    try:
-        return serial.Serial(port, BAUD, timeout=_READ_S, write_timeout=2.0, exclusive=True)
-    except (OSError, serial.SerialException, ValueError) as error:
-        words = str(error)
-        if "No such file" in words:
-            advice = "is not there; plug the board in, or name its port in rig.toml (trigger.port)"
-        elif "Permission denied" in words:
-            advice = "may not be opened by you; join the group that owns it (usually dialout) and log in again"
-        elif "lock" in words or "busy" in words:
-            advice = "is used by another program; close it (mpremote, terminal programs, ModemManager)"
-        else:
-            advice = f"cannot be opened ({words})"
-        raise PipelineError(f"The trigger board's serial port {port} {advice}.") from error
+    rivals = "mpremote, terminal programs, ModemManager"
+    return open_serial(port, BAUD, _READ_S, device="trigger board", setting="trigger.port", rivals=rivals)
 
 
 def find_trigger_port(ports: Iterable[ListPortInfo] | None = None) -> str:

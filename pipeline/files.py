@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+from pydantic import BaseModel
+
+from pipeline.errors import PipelineError
+
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Replace `path` by `data` in one step that survives a power cut: temporary file, fsync, rename, fsync of the folder."""
@@ -16,6 +20,18 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_report(path: Path, report: BaseModel) -> None:
+    """Write a model as JSON in one atomic step, with its folder; PipelineError when the disk does not take it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, report.model_dump_json(indent=1) + "\n")
+    except OSError as error:
+        raise PipelineError(
+            f"The report {path} cannot be written ({os.strerror(error.errno or 0)}); "
+            "make room or name a writable data root with --root."
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -24,7 +24,7 @@ from processing.pictures import maps_of, range_azimuth_panel, range_doppler_pane
 def draw_instant(recording: Recording, cube: Cube, labels: Labels, path: Path, frame: int | None = None) -> Path:
     """PNG of a radar frame that has a picture and labels (None: the liveliest): colour with skeleton, both maps.
 
-    Where pictures were removed the skeleton stands on grey. Returns `path`. PipelineError where no frame has labels.
+    Where privacy is `skeleton-only` the skeleton stands on grey. Returns `path`. PipelineError where no frame has labels.
     """
     rows, report = read_sync(recording.folder)
     good = rows[(rows["status"] == "ok") & rows["radar_frame"].isin(labels.table["frame"])]
@@ -73,7 +73,7 @@ def _joints(labels: Labels, frame: int) -> Float64[np.ndarray, "joint 3"]:
 
 def _picture_panel(panel: Axes, recording: Recording, color_frame: int, joints: Float64[np.ndarray, "joint 3"]) -> None:
     description = recording.manifest.camera
-    removed = "color.mkv" in recording.manifest.removed
+    removed = "color.mkv" in recording.manifest.removed or (description and description.privacy == "skeleton-only")
     colour: UInt8[np.ndarray, "row column 3"]
     if removed:
         inner = description.color if description else None
@@ -87,7 +87,7 @@ def _picture_panel(panel: Axes, recording: Recording, color_frame: int, joints: 
     points = distort_px(shares_px(joints[:, :2], intrinsics), intrinsics)
     panel.imshow(colour)
     draw_skeleton(panel, np.where(joints[:, 2:] > 0, points, np.nan))
-    panel.set_title("Skeleton (pictures removed for privacy)" if removed else "Colour with skeleton")
+    panel.set_title("Skeleton (no picture, for privacy)" if removed else "Colour with skeleton")
     panel.set_xlim(-0.5, width - 0.5)
     panel.set_ylim(height - 0.5, -0.5)
     panel.set_xticks([])

@@ -20,6 +20,12 @@ AZIMUTH = "azimuth (degrees)\n\u2190 left        right \u2192"
 RANGE = "range (m)"
 MAP_COLOURS = "viridis"
 INK, QUIET, ALARM = "#222222", "#8a8f98", "#c62828"
+_GOOD, _DOUBTFUL = "#2e7d32", "#b26a00"
+VERDICT_INK = {
+    **dict.fromkeys(("good", "aligned", "pass"), _GOOD),
+    "look": _DOUBTFUL,
+    **dict.fromkeys(("bad", "ambiguous", "failed", "fail"), ALARM),
+}
 RECEIVER_INKS = ("#1f4e79", "#2e8b57", "#b8860b", "#7b3f98")
 _DOTS_PER_INCH = 110
 _STYLE: Any = {  # matplotlib's own type lists every parameter there is
@@ -79,6 +85,17 @@ def headline(figure: Figure, simulated: bool, title: str, quiet: str = "", alarm
     figure.set_gid("; ".join(part for part in (shown, alarm) if part))  # `sheet` writes it into the PNG as its title
     figure.text(left, second, quiet, va="top", ha="left", fontsize=8.5, color=QUIET)
     figure.text(1 - left, first, alarm, va="top", ha="right", fontsize=9.5, color=ALARM, fontweight="bold")
+
+
+def verdict_panel(axes: Axes, verdict: str, lines: Sequence[str], indent: float) -> None:
+    """A report's verdict as a coloured word, and its reasons beside it, `indent` of the width to the right."""
+    axes.axis("off")
+    ink = VERDICT_INK[verdict]
+    axes.text(
+        0.0, 1, verdict.upper(), transform=axes.transAxes, va="top", fontsize=13, fontweight="bold", color="white",
+        bbox={"boxstyle": "round,pad=0.35", "facecolor": ink, "edgecolor": ink},
+    )  # fmt: skip
+    axes.text(indent, 1, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=9.5, linespacing=1.35)
 
 
 def label(axes: Axes, title: str, across: str, up: str) -> None:

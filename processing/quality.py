@@ -3,8 +3,6 @@
 Losses and frame times are those of the whole recording; everything else is measured on frames chosen evenly over it.
 """
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from jaxtyping import Bool, Float64, Int16
 from pydantic import ValidationError
 
 from pipeline.errors import PipelineError
-from pipeline.files import write_atomic
+from pipeline.files import write_report
 from pipeline.recording import Recording
 from pipeline.sample_order import detect_sample_order
 from pipeline.waveform import Waveform
@@ -54,14 +52,7 @@ def make_quality(recording: Recording, root: Path, *, force: bool = False) -> Qu
         if report and (report.version, report.raw_digest) == (REPORT_VERSION, recording.raw_digest):
             return report
     report = measure_quality(recording)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(report.model_dump(mode="json"), indent=1) + "\n")
-    except OSError as error:
-        raise PipelineError(
-            f"The quality report {path} cannot be written ({os.strerror(error.errno or 0)}); "
-            "make room or name a writable data root with --root."
-        ) from error
+    write_report(path, report)
     return report
 
 
@@ -205,7 +196,7 @@ def _order(recording: Recording, frames: Sequence[int]) -> Order:
 
 
 def _timing(recording: Recording) -> Timing:
-    configured_ms = recording.waveform.period_ms
+    configured_ms = 1000 * recording.frame_period_s
     times_ns = recording.frame_time_ns()
     if len(times_ns) < 2 or not (times_ns > 0).all():
         return Timing(
@@ -220,13 +211,15 @@ def _timing(recording: Recording) -> Timing:
     intervals_ms = np.diff(times_ns) / 1e6
     period_ms = float(np.median(intervals_ms))
     wide = intervals_ms > 1.5 * period_ms
+    missed = int((np.round(intervals_ms[wide] / period_ms) - 1).sum()) if period_ms > 0 else 0
     return Timing(
         known=True,
         configured_period_ms=configured_ms,
         period_ms=period_ms,
         jitter_ms=float(np.quantile(np.abs(intervals_ms[~wide] - period_ms), 0.95)),
         gaps=int(wide.sum()),
-        missed_frames=int((np.round(intervals_ms[wide] / period_ms) - 1).sum()) if period_ms > 0 else 0,
+        missed_frames=missed,
+        left_out_frames=min(missed, len(recording.manifest.rig.get("trigger", {}).get("left_out", ()))),
         longest_gap_ms=float(intervals_ms.max()),
     )
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from processing.picture_style import ALARM, INK, QUIET, RANGE, RECEIVER_INKS, headline, label, sheet
+from processing.picture_style import ALARM, INK, QUIET, RANGE, RECEIVER_INKS, headline, label, sheet, verdict_panel
 from processing.quality_report import QualityReport
 
-VERDICT_INK = {"good": "#2e7d32", "look": "#b26a00", "bad": ALARM}
 _LINE_INCHES = 0.19
 
 
@@ -22,21 +21,11 @@ def draw_quality(report: QualityReport, path: Path) -> Path:
         looked = f"samples of {report.frames_looked_at} of {report.frames} frames, losses and times of all"
         headline(figure, report.simulated, f"Quality of {report.recording}", looked)
         grid = figure.add_gridspec(2, 3, height_ratios=[reasons_inches, 4.3], width_ratios=[1.6, 1.1, 1.5])
-        _verdict(figure.add_subplot(grid[0, :]), report.verdict, lines)
+        verdict_panel(figure.add_subplot(grid[0, :]), report.verdict, lines, 0.085)
         _profile(figure.add_subplot(grid[1, 0]), report)
         _receivers(figure.add_subplot(grid[1, 1]), report)
         _table(figure.add_subplot(grid[1, 2]), _rows(report))
     return path
-
-
-def _verdict(axes: Axes, verdict: str, lines: Sequence[str]) -> None:
-    axes.axis("off")
-    ink = VERDICT_INK[verdict]
-    axes.text(
-        0.0, 1, verdict.upper(), transform=axes.transAxes, va="top", fontsize=13, fontweight="bold", color="white",
-        bbox={"boxstyle": "round,pad=0.35", "facecolor": ink, "edgecolor": ink},
-    )  # fmt: skip
-    axes.text(0.085, 1, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=9.5, linespacing=1.35)
 
 
 def _profile(axes: Axes, report: QualityReport) -> None:

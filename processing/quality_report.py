@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.cube_config import SampleOrder
 from pipeline.sample_order import Layout, pairing_of
 from processing.quality_measures import FULL_SCALE
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 SILENT_RMS = 0.5  # counts: less than rounding to whole numbers leaves
 
 Verdict = Literal["good", "look", "bad"]
@@ -70,6 +70,7 @@ class Timing(_Part):
     jitter_ms: float | None
     gaps: int
     missed_frames: int
+    left_out_frames: int = Field(0, description="of the missed ones, those the trigger board leaves out on purpose")
     longest_gap_ms: float | None
 
 
@@ -167,8 +168,13 @@ def judge(
             f"{interference.chirps} chirps ({interference.share:.1%}) jump across all ranges: another radar in the band.",
         )
     if timing.period_ms is not None:
-        if timing.gaps:
-            note(False, f"{timing.gaps} gaps in the frame times, about {timing.missed_frames} frames missing in them.")
+        if timing.missed_frames > timing.left_out_frames:
+            missing = f"about {timing.missed_frames - timing.left_out_frames} frames missing in them"
+            signature = f", besides {timing.left_out_frames} left out as the pulses' signature"
+            note(
+                False,
+                f"{timing.gaps} gaps in the frame times, {missing}{signature if timing.left_out_frames else ''}.",
+            )
         if abs(timing.period_ms / timing.configured_period_ms - 1) > 0.01:
             note(
                 False,

@@ -1,7 +1,6 @@
 """The alignment of one session on one sheet: verdict and reasons, offsets over time, what is missing when, and the figures."""
 
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,8 @@ from jaxtyping import Bool, Float64
 from matplotlib.axes import Axes
 
 from pipeline.sync import SyncReport
-from processing.picture_style import ALARM, INK, QUIET, headline, label, sheet
+from processing.picture_style import ALARM, INK, QUIET, headline, label, sheet, verdict_panel
 
-VERDICT_INK = {"aligned": "#2e7d32", "look": "#b26a00", "ambiguous": ALARM, "failed": ALARM}
 RADAR_INK, COLOR_INK, DEPTH_INK, AMBIGUOUS_INK = "#1f4e79", "#2e8b57", "#b8860b", "#7b3f98"
 _THERE_INK = "#c9cdd3"
 _LINE_INCHES = 0.19
@@ -39,7 +37,7 @@ def draw_sync(
             f"{matched}, {ok} of {len(table)} moments have a radar frame and a picture",
         )
         grid = figure.add_gridspec(4, 2, height_ratios=[reasons_inches, 1.9, 1.9, 1.5], width_ratios=[2.5, 1])
-        _verdict(figure.add_subplot(grid[0, :]), report.verdict, lines)
+        verdict_panel(figure.add_subplot(grid[0, :]), report.verdict, lines, 0.12)
         radar = figure.add_subplot(grid[1, 0])
         _radar(radar, table, report, time_s)
         pictures = figure.add_subplot(grid[2, 0], sharex=radar)
@@ -47,16 +45,6 @@ def draw_sync(
         _gaps(figure.add_subplot(grid[3, 0], sharex=radar), table, report, time_s)
         _figures(figure.add_subplot(grid[1:, 1]), report)
     return path
-
-
-def _verdict(axes: Axes, verdict: str, lines: Sequence[str]) -> None:
-    axes.axis("off")
-    ink = VERDICT_INK[verdict]
-    axes.text(
-        0.0, 1, verdict.upper(), transform=axes.transAxes, va="top", fontsize=13, fontweight="bold", color="white",
-        bbox={"boxstyle": "round,pad=0.35", "facecolor": ink, "edgecolor": ink},
-    )  # fmt: skip
-    axes.text(0.12, 1, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=9.5, linespacing=1.35)
 
 
 def _radar(axes: Axes, table: pd.DataFrame, report: SyncReport, time_s: Float64[np.ndarray, " row"]) -> None:

@@ -5,8 +5,6 @@ look    a person should look at the contact sheet first
 fail    not for training
 """
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -15,8 +13,6 @@ import numpy as np
 from jaxtyping import Float64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.errors import PipelineError
-from pipeline.files import write_atomic
 from pipeline.labels import LabelVerdict, label_stem
 from pipeline.skeleton import JOINTS
 from processing.labelling.agreement import LabelsError
@@ -88,18 +84,6 @@ class LabelQuality(_Part):
 def quality_path(root: Path, recording_id: str, labeller: str | None = None) -> Path:
     """Where the report lies: beside the table it is about."""
     return root / "labels" / f"{label_stem(recording_id, labeller)}.quality.json"
-
-
-def write_quality(path: Path, report: LabelQuality) -> None:
-    """Write a report in one atomic step."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(report.model_dump(mode="json"), indent=1) + "\n")
-    except OSError as error:
-        raise PipelineError(
-            f"The quality report {path} cannot be written ({os.strerror(error.errno or 0)}); "
-            "make room or name a writable data root with --root."
-        ) from error
 
 
 def read_quality(path: Path) -> LabelQuality | None:

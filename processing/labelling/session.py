@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.camera_reader import ColorReader
 from pipeline.errors import PipelineError
+from pipeline.files import write_report
 from pipeline.labels import (
     LabelMaking,
     Labels,
@@ -40,7 +41,6 @@ from processing.labelling.quality import (
     measure_labels,
     quality_path,
     read_quality,
-    write_quality,
 )
 from processing.labelling.quality_defects import find_defects
 from processing.labelling.seeing import Looked, look, moments_to_label
@@ -172,7 +172,7 @@ def _make(
         )
     tracking = _tracked(looked, config)
     joints = person_joints(recording, looked, tracking.chosen, config)
-    period_s = recording.waveform.frame_period_s
+    period_s = recording.frame_period_s
     places_px = joints.uv * np.array(looked.size_px) - 0.5
     defects = find_defects(places_px, joints.frames, period_s)
     status = sync[sync["radar_frame"].between(0, recording.frame_count - 1)].groupby("status")["radar_frame"].nunique()
@@ -218,7 +218,7 @@ def _make(
     labels = Labels(table, labeller.name, making.model_copy(update={"verdict": quality.verdict}))
     path = write_labels(root, recording.id, labels, own=owner is not None)
     quality = quality.model_copy(update={"table_sha256": sha256_file(path)})
-    write_quality(quality_path(root, recording.id, owner), quality)  # last: it vouches for the table
+    write_report(quality_path(root, recording.id, owner), quality)  # last: it vouches for the table
     return quality
 
 

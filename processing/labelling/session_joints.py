@@ -46,7 +46,7 @@ def person_joints(
     uv = (straight_px + 0.5) / np.array(size, np.float64)
     inside = np.all((uv >= 0) & (uv <= 1), axis=-1)
     uv, confidence = masked(uv, np.where(inside, confidence, 0.0))
-    period_s = recording.waveform.frame_period_s
+    period_s = recording.frame_period_s
     if config.smoothing is not None:
         uv = one_euro(uv, frames * period_s, config.smoothing, 1.5 * period_s)
     straight_px = uv * np.array(size) - 0.5
