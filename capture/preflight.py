@@ -7,6 +7,7 @@ from pathlib import Path
 
 from capture.awr1843 import RadarClient
 from capture.camera_sources import open_camera
+from capture.camera_sync_modes import sync_mode_words
 from capture.rig import RigWires, card_client, rig_lock, rig_wires
 from capture.trigger import TriggerClient
 from pipeline.cfg_text import RadarConfig
@@ -99,4 +100,6 @@ def _camera_check(root: Path, settings: RigSettings, wires: RigWires) -> Check:
     depth = "colour and depth" if description.depth_unit_m else "colour, no depth (so labels have no metres)"
     found = f"{description.name}, {depth}" + (f", USB {description.usb}" if description.usb else "")
     degraded = " ".join(description.degraded)
+    if settings.camera.inter_cam_sync_mode and settings.camera.source == "realsense":
+        found += f". {sync_mode_words(settings.camera.inter_cam_sync_mode)}"
     return Check("camera", not degraded, f"{found}. {degraded}".strip(), settings.camera.source)
