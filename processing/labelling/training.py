@@ -53,8 +53,8 @@ class Examples:
     """Pictures in memory, and the people in each: joints (column, row in pixels, visibility) and boxes."""
 
     pictures: UInt8[np.ndarray, "picture row column 3"]
-    joints: list[Float64[np.ndarray, "person 13 3"]]
-    boxes: list[Float64[np.ndarray, "person 4"]]
+    joints: list[Float64[np.ndarray, "_ 13 3"]]
+    boxes: list[Float64[np.ndarray, "_ 4"]]
 
 
 def train(
