@@ -8,7 +8,9 @@ read back through `capture.alignment`. A row is wrong when its radar frame belon
 picture is nearer by more than 1 ms (3 ms where the camera's clock is known by arrival alone; its constant latency set aside,
 which the last column shows: pictures that are not the nearest because of it). "All together" is 200 ppm on every clock,
 30 s between them, 5 % of pulse lines, triggers and pictures lost, a camera 3 s late, a radar that misses the first two triggers,
-1 % of radar frames in stalls of up to 0.3 s, 1 % of packets and 0.3 % of whole radar frames lost.
+1 % of radar frames in stalls of up to 0.3 s, 1 % of packets and 0.3 % of whole radar frames lost. "Frames 20 ms late" on average:
+a machine too busy for its radar, and whose camera skips 30 % of its exposures. "Anything" draws every property anew for each
+session.
 """
 
 import argparse
@@ -22,12 +24,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "capture"))
 
-from sync_sessions import HARD, Count, Session, compare, play, with_seed, write
+from sync_sessions import HARD, Count, Session, anything, compare, play, with_seed, write
 
 from capture.alignment import alignment_of
 
 PLAIN = Session()
-CONDITIONS: dict[str, Session] = {
+CONDITIONS: dict[str, Session | None] = {
     "nothing wrong": PLAIN,
     "200 ppm, 30 s": replace(PLAIN, board_ppm=200.0, camera_ppm=-200.0, board_offset_s=30.0, camera_offset_s=-30.0),
     "5 % pulse lines lost": replace(PLAIN, lose_lines=0.05),
@@ -45,15 +47,22 @@ CONDITIONS: dict[str, Session] = {
     "all, 30 % triggers missed": replace(HARD, miss_triggers=0.3, edges=True),
     "all, half the lines lost": replace(HARD, lose_lines=0.5, edges=True),
     "all, 5 % in stalls": replace(HARD, stalls=0.05, lose_whole=0.02, edges=True),
+    "all, frames 5 ms late": replace(HARD, busy_s=0.005, skip_exposures=0.3, edges=True),
+    "all, frames 20 ms late": replace(HARD, busy_s=0.02, skip_exposures=0.3, edges=True),
+    "all, frames 50 ms late": replace(HARD, busy_s=0.05, skip_exposures=0.3, edges=True),
+    "anything": None,
 }
 LENGTHS_S = (10, 10, 20, 30, 60)
 
 
-def trial(condition: Session, sessions: int, seconds: float | None) -> tuple[Count, Counter[str], float]:
+def trial(condition: Session | None, sessions: int, seconds: float | None) -> tuple[Count, Counter[str], float]:
     """Rows of `sessions` sessions, their verdicts, and the seconds one alignment took at most."""
     total, verdicts, slowest_s = Count(), Counter[str](), 0.0
     for seed in range(sessions):
-        session = with_seed(replace(condition, seconds=seconds or LENGTHS_S[seed % len(LENGTHS_S)]), seed)
+        if condition is None:
+            session = anything(seed)
+        else:
+            session = with_seed(replace(condition, seconds=seconds or LENGTHS_S[seed % len(LENGTHS_S)]), seed)
         truth = play(session)
         with tempfile.TemporaryDirectory() as root:
             folder = write(session, truth, Path(root))

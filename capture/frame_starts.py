@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Shaped
 
-_EARLY_SHARE = 0.5  # of a frame: a start that only later packets vouch for is a frame that was caught up with
-_STEADY_SHARE = 0.05  # of the chirps' time: so much the two may differ
+_EARLY_SHARE = 0.5  # of a frame: packets up to here and all of them are compared
+_STEADY_SHARE = 0.35  # of the chirps' time that the two starts may differ: a half, where all packets came at once
 
 
 @dataclass(frozen=True)

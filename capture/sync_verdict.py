@@ -188,12 +188,11 @@ def _of_pulses(facts: Facts, board: Board, table: pd.DataFrame, reasons: list[tu
             )
         )
     if facts.busy:
-        late_ms = float(table["radar_offset_s"].abs().quantile(0.9)) * 1e3
         reasons.append(
             (
                 "look",
-                f"Most radar frames reached this machine late, a tenth of them by more than {late_ms:.0f} ms: it, or what feeds "
-                "it, was too busy to time them.",
+                "Most radar frames reached this machine late: it, or what feeds it, was too busy. Frames are placed only where "
+                "some that were on time leave no doubt.",
             )
         )
     elif facts.signature_on and not facts.signature_seen:

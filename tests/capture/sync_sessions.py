@@ -57,6 +57,8 @@ class Session:
     lose_packets: float = 0.0
     lose_whole: float = 0.0  # radar frames of which nothing arrives
     metadata: bool = True
+    busy_s: float = 0.0  # every radar frame is held back for this long on average, then sent at once
+    skip_exposures: float = 0.0  # of the camera: numbers it counts without exposing
 
 
 HARD = Session(
@@ -99,9 +101,10 @@ def play(session: Session) -> Truth:
     files = {"packets.bin": _packets(session, frame_s, rng)}
     until_s = pulse_s[-1] + 0.5 if session.camera_stops_s is None else pulse_s[-1] - session.camera_stops_s
     depth_all = np.arange(begin_s + session.camera_late_s + rng.uniform(0, 1 / 30), until_s, 1 / 30 / camera_rate)
-    color_all = depth_all + 0.004
-    color_s, color = _camera(session, color_all, STREAM_COLOR, rng)
-    depth_s, depth = _camera(session, depth_all, STREAM_DEPTH, rng)
+    exposed = rng.random(len(depth_all)) >= session.skip_exposures
+    color_s, color = _camera(session, depth_all + 0.004, exposed, STREAM_COLOR, rng)
+    depth_s, depth = _camera(session, depth_all, exposed, STREAM_DEPTH, rng)
+    depth_all = depth_all[exposed]
     camera = np.concatenate([color, depth])
     files["camera.bin"] = camera[np.argsort(camera["received_ns"], kind="stable")]
     if session.board:
@@ -212,6 +215,8 @@ def _packets(session: Session, frame_s: np.ndarray, rng: np.random.Generator) ->
         end_s = begin_s + rng.uniform(0.005, 0.3)
         held = (sent_s >= begin_s) & (sent_s < end_s)
         sent_s[held] = end_s + np.arange(held.sum()) * 15e-6
+    if session.busy_s:
+        sent_s = np.maximum(sent_s, (frame_s + rng.exponential(session.busy_s, len(frame_s)))[frame])
     sent_s = np.maximum.accumulate(sent_s + rng.exponential(3e-5, len(sent_s)))
     if len(packets) and packets["length"][-1] < PAYLOAD:
         sent_s[-1] += 2.0
@@ -223,9 +228,9 @@ def _packets(session: Session, frame_s: np.ndarray, rng: np.random.Generator) ->
 
 
 def _camera(
-    session: Session, taken_s: np.ndarray, stream: int, rng: np.random.Generator
+    session: Session, taken_s: np.ndarray, exposed: np.ndarray, stream: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    kept = rng.random(len(taken_s)) >= session.drop_camera
+    kept = exposed & (rng.random(len(taken_s)) >= session.drop_camera)
     records = np.zeros(int(kept.sum()), CAMERA_RECORD)
     stored_s = taken_s[kept]
     device_us = np.round((session.camera_offset_s + stored_s * (1 + session.camera_ppm * 1e-6)) * 1e6)
@@ -321,4 +326,6 @@ def anything(seed: int) -> Session:
         lose_packets=rng.choice([0, 0.01, 0.1]),
         lose_whole=rng.choice([0, 0.003, 0.02]),
         metadata=bool(rng.random() < 0.8),
+        busy_s=float(rng.choice([0, 0, 0, 0.005, 0.03])),
+        skip_exposures=float(rng.choice([0, 0, 0.3])),
     )

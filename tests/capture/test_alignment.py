@@ -183,3 +183,17 @@ def test_hundreds_of_sessions_of_any_kind(tmp_path):
         check(count)
         total += count
     assert total.ambiguous < 0.04 * total.rows
+
+
+@pytest.mark.parametrize("busy_s", [0.005, 0.02, 0.1])
+def test_a_machine_too_busy_to_time_frames_leaves_them_open_rather_than_wrong(busy_s, tmp_path):
+    total = Count()
+    for seed in range(4):
+        session = with_seed(replace(HARD, edges=True, busy_s=busy_s, skip_exposures=0.3), seed)
+        count, report, _, _ = run(session, tmp_path / str(seed))
+        check(count)
+        assert report.mode == "board"
+        assert report.camera_edges
+        total += count
+        assert any("too busy" in reason for reason in report.reasons) is (busy_s > 0.005)
+    assert total.ambiguous > 0.9 * total.rows if busy_s == 0.1 else total.ok > 0.3 * total.rows
