@@ -72,7 +72,13 @@ def _pictures(axes: Axes, table: pd.DataFrame, report: SyncReport, time_s: Float
         if np.isfinite(offset_ms).any():
             axes.plot(time_s, offset_ms, ".", color=ink, markersize=2.5, label=word)
     late_ms = max((clock.late_ms for name, clock in report.clocks.items() if name in ("color", "depth")), default=0)
-    how = "timed by the board" if report.camera_edges else f"all may be up to {late_ms:.0f} ms late"
+    how = (
+        "timed by the board"
+        if report.camera_edges
+        else f"all may be up to {late_ms:.0f} ms late"
+        if late_ms
+        else "none"
+    )
     label(axes, f"Pictures against the radar frame's middle ({how})", "", "offset (ms)")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper right", ncols=2, markerscale=4, handletextpad=0.2, borderaxespad=0)
