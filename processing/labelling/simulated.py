@@ -23,7 +23,7 @@ _BATCH = 4
 _LEAST_CENTRE, _LEAST_JOINT = 0.3, 0.05
 _MOST_PEOPLE, _MOST_PEAKS = 6, 12
 _APART = 0.2  # of a person's height; a second centre closer than that is the same person
-_STRAY = 0.12  # of a person's height: standard deviation of where their joints point
+_STRAY = 0.25  # of a person's height: standard deviation of where their joints point
 
 Maps = Float32[np.ndarray, "channel row column"]
 Peaks = Float64[np.ndarray, "peak 3"]
