@@ -120,7 +120,7 @@ class CardRecording:
         maker = FrameMaker(run, self._card.scene, self._card.seed, index, self._card.impairments)
         try:
             while (start_s := self._await_frame(run, index)) is not None:
-                words = maker.next()
+                words = maker.next(index)
                 self._truth.behind += bool(self._clock.speed) and self._clock.now_s() > start_s + _LATE_S
                 self._stream_frame(run, start_s, words)
                 index += 1

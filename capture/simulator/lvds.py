@@ -30,6 +30,7 @@ class RadarRun:
         self._clock = clock
         self._stopped_s: float | None = None
         self._pulses: list[float] = []
+        self._seen: set[float] = set()
 
     @property
     def scene_zero_s(self) -> float | None:
@@ -67,12 +68,24 @@ class RadarRun:
         self.wake.notify_all()
 
     def pulse(self, true_s: float) -> None:
-        """A rising edge on SYNC_IN; missed while the programmed frame period since the last one is not over."""
+        """A rising edge on SYNC_IN at `true_s`; missed while the programmed frame period since the last one is not over.
+
+        It may be told before it comes, so that its frame is made in time, and again when it comes.
+        """
+        if true_s in self._seen:
+            return
+        self._seen.add(true_s)
         period_s = self._clock.true_duration_s(self.waveform.frame_period_s)
         if self._pulses and true_s - self._pulses[-1] <= period_s:
             self.missed_pulses += 1
             return
         self._pulses.append(true_s)
+        self.wake.notify_all()
+
+    def no_pulse_after(self, true_s: float) -> None:
+        """Pulses told of for later than `true_s` will not come."""
+        self._pulses = [pulse_s for pulse_s in self._pulses if pulse_s <= true_s]
+        self._seen = {pulse_s for pulse_s in self._seen if pulse_s <= true_s}
         self.wake.notify_all()
 
 
@@ -82,7 +95,8 @@ class FrameMaker:
     def __init__(self, run: RadarRun, scene: Scene, seed: int, first: int, impairments: Impairments = IDEAL) -> None:
         self.run = run
         self._echoes = EchoSynthesiser(scene, run.waveform, seed + run.number, impairments=impairments)
-        self._made: queue.Queue[Int16[np.ndarray, " word"] | BaseException] = queue.Queue(_AHEAD)
+        self._made: queue.Queue[tuple[float, Int16[np.ndarray, " word"]] | BaseException] = queue.Queue(_AHEAD)
+        self._making = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._make, args=(first,), name="frame-maker", daemon=True)
         self._thread.start()
@@ -91,12 +105,18 @@ class FrameMaker:
         """Whether the next frame can be had without waiting."""
         return not self._made.empty()
 
-    def next(self) -> Int16[np.ndarray, " word"]:
-        """The next frame's words; raises what went wrong while making it."""
-        words = self._made.get()
-        if isinstance(words, BaseException):
-            raise words
-        return words
+    def next(self, index: int) -> Int16[np.ndarray, " word"]:
+        """The words of frame `index`, the next one; raises what went wrong while making it."""
+        made = self._made.get()
+        if isinstance(made, BaseException):
+            raise made
+        made_for_s, words = made
+        with self.run.wake:
+            scene_s = self.run.scene_s(index)
+        if made_for_s == scene_s:
+            return words
+        with self._making:  # the pulse it was made for never came; another one did
+            return self._echoes.frame(index, scene_s)
 
     def close(self) -> None:
         """Stop making frames."""
@@ -116,7 +136,9 @@ class FrameMaker:
                     if self._closed or self.run.over(index):
                         return
                     scene_s = self.run.scene_s(index)
-                self._made.put(self._echoes.frame(index, scene_s))
+                with self._making:
+                    words = self._echoes.frame(index, scene_s)
+                self._made.put((scene_s, words))
                 index += 1
         except BaseException as error:  # handed to whoever asks for the frame
             self._made.put(error)

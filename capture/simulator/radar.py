@@ -76,6 +76,12 @@ class SimulatedRadar:
             if self.run is not None:
                 self.run.pulse(true_s)
 
+    def no_pulse_after(self, true_s: float) -> None:
+        """Pulses told of for later than `true_s` will not come: the board was stopped or restarted."""
+        with self.wake:
+            if self.run is not None:
+                self.run.no_pulse_after(true_s)
+
     # --- the serial line ---------------------------------------------------------------------------------------------
     def _serve(self) -> None:
         while not self._closed and self._master >= 0:

@@ -84,7 +84,13 @@ class SimulatedRig:
         self.radar = SimulatedRadar(self.clock, wake, firmware=firmware, faults=faults, device_clock=radar_clock)
         self._faults = faults or FaultPlan()
         self.board = SimulatedTriggerBoard(
-            self.clock, wake, faults=self._faults, device_clock=board_clock, on_radar_pulse=self._pulse
+            self.clock,
+            wake,
+            faults=self._faults,
+            device_clock=board_clock,
+            on_radar_pulse=self._pulse,
+            on_radar_planned=self._pulse,
+            on_unplanned=self.radar.no_pulse_after,
         )
         self.cable = CableEnd(self.board.edge, self.scene_zero_s)
         self._stack = contextlib.ExitStack()

@@ -70,7 +70,7 @@ class _SimulatedHardware(Board):
         return found
 
     def begin(self, radar_us: int, camera_us: int, delay_us: int, pulses: list[tuple[int, int]]) -> bool:
-        self._pulses.clear()
+        self.forget()
         self._waiting, self._begun, self._delay_us = [], 0, delay_us
         for number, at_us in pulses:
             self.push(number, at_us)
@@ -82,6 +82,7 @@ class _SimulatedHardware(Board):
     def push(self, number: int, at_us: int) -> None:
         self._waiting.append(number)
         self._pulses.append((self.true_s(at_us), number, False))
+        self._owner.planned(number, self.true_s(at_us))
         self._pulses.append((self.true_s(at_us + self._delay_us), number, True))
         self._pulses = deque(sorted(self._pulses))
 
@@ -90,9 +91,14 @@ class _SimulatedHardware(Board):
 
     def halt(self) -> int:
         self.pulse_until(self._owner.clock.now_s())
-        self._pulses.clear()
+        self.forget()
         self._waiting.clear()
         return self._begun
+
+    def forget(self) -> None:
+        """Pulses that wait will not come."""
+        self._pulses.clear()
+        self._owner.unplanned(self._owner.clock.now_s())
 
     def next_s(self) -> float | None:
         """True time of the next pulse; None when none waits."""
@@ -112,6 +118,8 @@ class SimulatedTriggerBoard:
     """Serves `port`, a terminal's path, while the context lasts.
 
     `on_radar_pulse(number, true_s)` and `on_camera_pulse(number, true_s)` are called on the board's thread, soon after `true_s`.
+    `on_radar_planned(number, true_s)` tells of a radar pulse that is to come, `on_unplanned(true_s)` that those after
+    `true_s` will not: so that a simulated radar can make its frame in time.
     Faults of `faults` named trigger_* happen here; radar_miss* do not. `wake` is the rig's, for speed 0.
     """
 
@@ -124,6 +132,8 @@ class SimulatedTriggerBoard:
         device_clock: DeviceClock | None = None,
         on_radar_pulse: PulseListener | None = None,
         on_camera_pulse: PulseListener | None = None,
+        on_radar_planned: PulseListener | None = None,
+        on_unplanned: Callable[[float], None] | None = None,
     ) -> None:
         self.clock, self.device_clock = clock, device_clock or DeviceClock()
         self.boots = 0
@@ -132,6 +142,7 @@ class SimulatedTriggerBoard:
         self._wake = wake
         self._faults = faults or FaultPlan()
         self._listeners = (on_radar_pulse, on_camera_pulse)
+        self._on_radar_planned, self._on_unplanned = on_radar_planned, on_unplanned
         self._noise = np.random.default_rng([self._faults.seed, 3])
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
@@ -167,6 +178,16 @@ class SimulatedTriggerBoard:
         listener = self._listeners[camera]
         if listener is not None:
             listener(number, true_s)
+
+    def planned(self, number: int, true_s: float) -> None:
+        """The radar's output is to pulse."""
+        if self._on_radar_planned is not None:
+            self._on_radar_planned(number, true_s)
+
+    def unplanned(self, true_s: float) -> None:
+        """It is not, after `true_s`."""
+        if self._on_unplanned is not None:
+            self._on_unplanned(true_s)
 
     def read(self) -> bytes:
         """What the host sent, with the rate of a START bent as `trigger_rate` says."""
@@ -226,6 +247,7 @@ class SimulatedTriggerBoard:
             return
         if self.clock.now_s() >= self._first_run_s + after_s:
             self._rebooted = True
+            self._hardware.forget()
             time.sleep(_RESTART_S)
             self.read()  # what came while it was down is lost
             self._hardware, self._protocol = self._boot(self.device_clock.reading_s(self.clock.now_s()))
