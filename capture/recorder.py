@@ -19,6 +19,7 @@ from capture.finishing import finish
 from capture.live_session import Session
 from capture.preflight import disk_check
 from capture.rig import Rig, Staging, open_rig, rig_lock, rig_wires
+from capture.script import Act
 from capture.session import SessionOrder, session_folder
 from capture.streaming import Plan, record_into
 from pipeline.catalogue import update_catalogue
@@ -44,7 +45,7 @@ def record(session: Session) -> Recording:
     config = waveform_config(root, order.request.waveform or settings.waveform)
     seconds, acts = order.seconds, order.acts
     session.tell(seconds_asked=seconds, message="Looking for the rig.")
-    staging = Staging(order.request.participant, tuple((act.action, act.start_s, act.stop_s) for act in acts))
+    staging = Staging(order.request.participant, acts or _one_act(order.request.action, seconds))
     notes: list[str] = []
     with rig_lock(root, settings):
         require([disk_check(root, settings, config, seconds)])
@@ -76,6 +77,10 @@ def record(session: Session) -> Recording:
     if ending.error is not None:
         raise ending.error
     return recording
+
+
+def _one_act(action: str | None, seconds: float) -> tuple[Act, ...]:
+    return (Act(action, 0.0, seconds),) if action else ()
 
 
 def _plan(config: RadarConfig, seconds: float, settings: RigSettings, board: bool) -> Plan:

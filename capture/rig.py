@@ -8,12 +8,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from capture.awr1843 import RadarClient
 from capture.dca1000 import CardClient
+from capture.script import Act
 from pipeline.errors import PipelineError
 from pipeline.settings import RigSettings, SimulatedClock
 
@@ -42,10 +43,10 @@ class RigWires:
 
 @dataclass(frozen=True)
 class Staging:
-    """Who does what in front of a simulated rig; a real one does not care. `acts` are (action, start_s, stop_s)."""
+    """Who does what in front of a simulated rig; a real one does not care."""
 
     participant: str | None = None
-    acts: tuple[tuple[str, float, float], ...] = ()
+    acts: tuple[Act, ...] = ()
 
 
 @contextlib.contextmanager
@@ -110,7 +111,7 @@ def rig_wires(settings: RigSettings, staging: Staging | None = None) -> Iterator
 
 def _scene(settings: RigSettings, staging: Staging) -> dict[str, Any]:
     """Fields of `capture.simulator.shown.SceneOrder`."""
-    acts = [{"action": action, "start_s": start_s, "stop_s": stop_s} for action, start_s, stop_s in staging.acts]
+    acts = [asdict(act) for act in staging.acts]
     simulator = settings.simulator
     return {"seed": simulator.seed, "participant": staging.participant, "acts": acts, "people": simulator.people}
 

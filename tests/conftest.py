@@ -28,6 +28,7 @@ def _hooked_modules() -> list[str]:
 install_import_hook(_hooked_modules(), "shape_check.checked")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where files run side by side, a file's tests stay together, and so do all that need the one Prefect server."""
     for item in items:

@@ -185,7 +185,7 @@ def test_a_board_of_another_firmware_version_is_told(monkeypatch):
 def test_a_silent_board_and_an_absent_port_are_told(tmp_path):
     with simulated(trigger_silent=True) as board, pytest.raises(PipelineError, match="says nothing"):
         TriggerClient(board.port, timeout_s=0.2).connect()
-    with pytest.raises(PipelineError, match="is not there; plug the trigger board in, or name its port in rig.toml"):
+    with pytest.raises(PipelineError, match="is not there; plug the trigger board in, or name its port"):
         TriggerClient(str(tmp_path / "ttyACM0")).connect()
 
 

@@ -15,9 +15,30 @@ from pipeline.cfg_text import parse_cfg
 from pipeline.recording import open_recording
 from pipeline.waveform import PRESETS
 
-RIG = 'kind = "simulated"\nwaveform = "light"\nseconds = 0.6\nreserve_bytes = 0\n'
-VERBS = ["capture", "config", "demo", "doctor", "down", "export", "import", "list", "process", "recover", "stop", "up"]
-VERBS += ["simulate", "verify", "view"]
+RIG = """
+kind = "simulated"
+waveform = "light"
+seconds = 1.2
+reserve_bytes = 0
+camera = {width = 320, height = 240}
+"""
+VERBS = [
+    *(
+        "capture",
+        "config",
+        "demo",
+        "doctor",
+        "down",
+        "export",
+        "import",
+        "label",
+        "list",
+        "process",
+        "recover",
+        "simulate",
+    ),
+    *("stop", "train-labeller", "up", "verify", "view"),
+]
 
 
 @pytest.fixture
@@ -141,12 +162,15 @@ def test_one_life_of_a_recording_without_any_server(run, tmp_path):
     code, out, _ = run("doctor", "--json")
     checks = json.loads(out)
     assert (code, checks["ok"]) == (0, True)
-    assert {"card", "radar", "disk", "duty cycle"} <= {check["name"] for check in checks["checks"]}
+    assert {"card", "radar", "trigger board", "camera", "disk", "duty cycle"} <= {
+        check["name"] for check in checks["checks"]
+    }
 
     code, out, _ = run("capture", "--participant", "p03", "--json")
     captured = json.loads(out)
     assert (code, captured["status"], captured["simulated"]) == (0, "success", True)
-    assert captured["frames"] >= 6
+    assert captured["frames"] == captured["pulses"] == 10  # 12 less the two of the gap signature
+    assert captured["color_frames"] > 0
     assert captured["missing_bytes"] == 0
     made = captured["recording"]
 
@@ -158,10 +182,27 @@ def test_one_life_of_a_recording_without_any_server(run, tmp_path):
     code, out, _ = run("process", made, "--json")
     assert (code, json.loads(out)["rebuilt"]) == (0, False)
 
+    code, out, _ = run("label", made, "--json")
+    labelled = json.loads(out)
+    assert (code, labelled["rebuilt"], labelled["simulated"]) == (0, True, True)
+    assert labelled["labelled"] > 0
+    assert [Path(path).name for path in labelled["picture_files"]] == ["instant.png", f"{made}.worst.png"]
+    code, out, _ = run("label", made, "--json")
+    assert (code, json.loads(out)["rebuilt"]) == (0, False)
+    code, out, _ = run("export", made, "--coco", tmp_path / "labels.json", "--json")
+    assert (code, json.loads(out)["images"]) == (0, labelled["labelled"])
+    assert {"images", "annotations", "categories"} <= set(json.loads((tmp_path / "labels.json").read_text()))
+    assert run("export", made)[0] == 2
+    code, _, errors = run("label", made, "--labels", tmp_path / "labels.json", "--json")
+    assert code == 1
+    assert "the recording has" in errors
+
     code, out, _ = run("view", made, "--json")
     pictures = [Path(name) for name in json.loads(out)["pictures"]]
     assert code == 0
-    assert [path.read_bytes()[:4] for path in pictures] == [b"\x89PNG"] * 3
+    assert [path.read_bytes()[:4] for path in pictures] == [
+        b"\x89PNG"
+    ] * 4  # overview, liveliest frame, quality, alignment
 
     code, out, _ = run("verify", made, "--json")
     assert (code, json.loads(out)["ok"]) == (0, True)

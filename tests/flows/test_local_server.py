@@ -33,6 +33,7 @@ def test_the_server_starts_on_the_pinned_versions_and_knows_every_deployment(ser
     assert names == {
         "capture-session/default",
         "process-recording/default",
+        "label-recording/default",
         "import-recording/default",
         "reprocess-recordings/default",
     }
