@@ -36,7 +36,8 @@ demo: env        ## the whole chain on the simulated rig; KEEP=1 leaves the Pref
 	KEEP=$(KEEP) $(BIN)/maepose demo
 
 test: env        ## every test that CI runs
-	$(BIN)/python -m pytest $(AT_A_TIME)
+	$(BIN)/python -m pytest $(AT_A_TIME) --ignore=tests/flows
+	$(BIN)/python -m pytest tests/flows
 
 check: env       ## format, lint, types
 	$(BIN)/ruff format --check .
