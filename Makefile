@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KEEP ?= 0
-# Files of tests run two at a time; those of one folder that share a Prefect server stay together (tests/conftest.py).
+# Files of tests run two at a time; those of the flows, which time real captures on one Prefect server, run alone.
 AT_A_TIME := -n 2 --dist loadgroup
 export OMP_NUM_THREADS ?= 1
 # Nothing here calls home: not Prefect, not Ultralytics, not the model hubs.
@@ -45,7 +45,8 @@ check: env       ## format, lint, types
 	$(BIN)/mypy
 
 check-all: check ## everything, the slow tests too
-	$(BIN)/python -m pytest $(AT_A_TIME) -m "slow or not slow"
+	$(BIN)/python -m pytest $(AT_A_TIME) --ignore=tests/flows -m "slow or not slow"
+	$(BIN)/python -m pytest tests/flows -m "slow or not slow"
 
 bench: env       ## the measurements of the README, a few minutes
 	$(BIN)/python -m benchmarks.cubes
