@@ -49,7 +49,7 @@ def align(folder: Path) -> SyncReport:
 def alignment_of(folder: Path) -> tuple[pd.DataFrame, SyncReport]:
     """The alignment of a recording, sealed or not, computed from its raw files; nothing is written."""
     recording = read_recording(folder)
-    speed, waveform = _speed(recording), recording.waveform
+    speed, waveform = rig_speed(recording), recording.waveform
     active_s = waveform.chirp_period_s * waveform.chirps_per_frame / speed
     starts = frame_starts(recording.packets, recording.frame_count, waveform.frame_bytes, active_s)
     records = read_pulses(folder)
@@ -77,7 +77,7 @@ def _facts(recording: Recording, starts: FrameStarts, board: Board | None, strea
     trigger, settings = _part(recording.manifest.rig, "trigger"), _part(recording.manifest.rig, "settings")
     signature = trigger.get("signature", _part(settings, "trigger").get("signature"))
     hz, pulses = trigger.get("hz"), trigger.get("pulses")
-    speed = _speed(recording)
+    speed = rig_speed(recording)
     return Facts(
         radar_frames=recording.frame_count,
         radar_timed=int(np.isfinite(starts.start_s).sum()),
@@ -94,7 +94,7 @@ def _facts(recording: Recording, starts: FrameStarts, board: Board | None, strea
     )
 
 
-def _speed(recording: Recording) -> float:
+def rig_speed(recording: Recording) -> float:
     """How many times as fast as the wall's a simulated rig's clock ran."""
     settings = _part(recording.manifest.rig, "settings")
     speed = _part(settings, "simulator").get("speed", 1.0) if settings.get("kind") == "simulated" else 1.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from capture.alignment import align
+from capture.alignment import align, rig_speed
 from capture.script import Act
 from pipeline.manifest import Segment
 from pipeline.recording import Recording, amend_manifest, read_recording
@@ -40,9 +40,7 @@ def finish(folder: Path, acts: tuple[Act, ...] = ()) -> None:
 def _segments(recording: Recording, acts: tuple[Act, ...]) -> tuple[Segment, ...]:
     """The acts in frames, by when frames really began: a frame that never came moves no segment."""
     times_s = recording.frame_time_ns() / 1e9
-    settings = recording.manifest.rig.get("settings", {})
-    speed = settings.get("simulator", {}).get("speed", 1.0) if recording.manifest.simulated else 1.0
-    since_s = (times_s - times_s[0]) * speed
+    since_s = (times_s - times_s[0]) * rig_speed(recording)
     edges = [(act.action, *np.searchsorted(since_s, (act.start_s, act.stop_s)).tolist()) for act in acts]
     return tuple(
         Segment(action=action, start_frame=start, stop_frame=stop) for action, start, stop in edges if stop > start

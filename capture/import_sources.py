@@ -1,6 +1,5 @@
 """What the source of an import is, told by its content, and its bytes written as `adc.bin` and `packets.bin`."""
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from capture.pcap_copy import copy_session
 from capture.pcap_file import is_capture_file
 from pipeline.cfg_text import RadarConfig, write_cfg
 from pipeline.errors import PipelineError
+from pipeline.files import free_bytes
 from pipeline.sample_order import Layout
 from pipeline.waveform import PRESETS, Waveform
 
@@ -265,7 +265,7 @@ def _refuse_foreign(source: Path) -> None:
 
 
 def _require_space(folder: Path, size: int) -> None:
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if size > free:
         raise PipelineError(
             f"The import needs {size} bytes and the disk has {free} left; free some space and import again."

@@ -1,7 +1,6 @@
 """Before a session: whether the disk takes it, and whether every part of the rig answers (`maepose doctor`)."""
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from capture.trigger import TriggerClient
 from pipeline.cfg_text import RadarConfig
 from pipeline.constraints import Check, check_config
 from pipeline.errors import PipelineError
+from pipeline.files import free_bytes
 from pipeline.settings import RigSettings, waveform_config
 
 PICTURE_BYTES_PER_PIXEL = 1.2
@@ -26,8 +26,7 @@ def disk_check(root: Path, settings: RigSettings, config: RadarConfig, seconds: 
     camera = settings.camera
     if camera.source != "none":
         needed += int(PICTURE_BYTES_PER_PIXEL * camera.width * camera.height * camera.rate_hz * seconds)
-    folder = next(path for path in (root, *root.parents) if path.exists())
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(root)
     return Check(
         "disk",
         free >= needed + settings.reserve_bytes,

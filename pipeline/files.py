@@ -1,6 +1,7 @@
 """Writing small files so that a reader sees the old one or the new one, never half of either."""
 
 import os
+import shutil
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -32,6 +33,12 @@ def write_report(path: Path, report: BaseModel) -> None:
             f"The report {path} cannot be written ({os.strerror(error.errno or 0)}); "
             "make room or name a writable data root with --root."
         ) from error
+
+
+def free_bytes(path: Path) -> int:
+    """Free space where `path` lies, or will lie once its folders are made."""
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    return shutil.disk_usage(there).free
 
 
 def sync_folder(folder: Path) -> None:

@@ -30,11 +30,9 @@ install_import_hook(_hooked_modules(), "shape_check.checked")
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where files run side by side, a file's tests stay together, and so do all that need the one Prefect server."""
+    """Where files run side by side, a file's tests stay together."""
     for item in items:
-        place = item.path.relative_to(PROJECT / "tests")
-        group = "flows" if place.parts[0] == "flows" else place.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(PROJECT / "tests").as_posix()))
 
 
 @pytest.fixture(scope="session")

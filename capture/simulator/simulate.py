@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import shlex
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -17,7 +16,7 @@ from capture.simulator.person import person
 from capture.simulator.take import make_take, shown
 from pipeline.catalogue import update_catalogue
 from pipeline.errors import PipelineError
-from pipeline.files import write_atomic
+from pipeline.files import free_bytes, write_atomic
 from pipeline.labels import labels_path
 from pipeline.recording import read_recording, recordings_folder
 
@@ -181,8 +180,7 @@ def _there(root: Path, request: SimulationRequest, take: Take) -> bool:
 
 
 def _check_disk(root: Path, needed_bytes: int) -> None:
-    there = next(path for path in (root, *root.parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    free = free_bytes(root)
     if free < needed_bytes + RESERVE_BYTES:
         raise PipelineError(
             f"{needed_bytes / 1e9:.1f} GB are needed under {root} and {free / 1e9:.1f} GB are free; free some space, ask for "
