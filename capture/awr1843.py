@@ -3,6 +3,7 @@
 One line at a time, each with its reply checked; what replies look like is in `capture/awr1843_replies.py`.
 """
 
+import termios
 import time
 from collections.abc import Iterable
 
@@ -215,7 +216,7 @@ class RadarClient:
         try:
             port.write(data)
             port.flush()
-        except (OSError, serial.SerialException) as error:
+        except (OSError, serial.SerialException, termios.error) as error:  # termios.error: flushing, and gone
             raise self._gone(error) from error
 
     def _opened(self) -> serial.Serial:
