@@ -9,6 +9,8 @@ export OMP_NUM_THREADS ?= 1
 # Nothing here calls home: not Prefect, not Ultralytics, not the model hubs.
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+# Where this is set every process compiles its libraries anew, which takes longer than most of what the processes do.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env demo test check check-all bench lock clean
 help:            ## this list

@@ -72,6 +72,15 @@ class ClockLine:
         )
 
 
+def running_median(values: Float[np.ndarray, " reading"]) -> Float[np.ndarray, " reading"]:
+    """The median of each value and its two neighbours on both sides; the ends are their own neighbours."""
+    if not len(values):
+        return values
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, 2, mode="edge"), 5)
+    medians: Float[np.ndarray, " reading"] = np.median(windows, axis=1)
+    return medians
+
+
 def fit_clock(
     device_s: Float[np.ndarray, " reading"],
     host_s: Float[np.ndarray, " reading"],

@@ -5,9 +5,8 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
-from scipy.ndimage import median_filter
 
-from capture.clock_fit import fit_clock
+from capture.clock_fit import fit_clock, running_median
 from capture.frame_starts import FrameStarts
 from capture.matching import MatchResult, match_events
 from capture.pulse_trains import Board, Train, extended, fired_pulses
@@ -194,9 +193,7 @@ def by_host_time(starts: FrameStarts, facts: Facts) -> Moments:
     period_s = facts.frame_period_s
     if len(sure) > 1:
         period_s = float(np.median(np.diff(starts.start_s[sure]) / np.diff(sure)))
-    level_s = median_filter(
-        starts.start_s[sure] - sure * period_s, 5, mode="nearest"
-    )  # one late frame is no new beginning
+    level_s = running_median(starts.start_s[sure] - sure * period_s)  # one late frame is no new beginning
     cuts = sure[np.flatnonzero(np.abs(np.diff(level_s)) > min(_LONGEST_RADAR_STEP_S, period_s / 2)) + 1]
     facts.radar_steps = len(cuts)
     longest = 0

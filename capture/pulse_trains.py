@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
-from scipy.ndimage import median_filter
 
 from capture.board_clock import fit_board_clock
-from capture.clock_fit import ClockLine, fit_clock, fit_latency_floor
+from capture.clock_fit import ClockLine, fit_clock, fit_latency_floor, running_median
 from capture.firmware.schedule import left_out
 from pipeline.pulses import KIND_BOOT, KIND_EDGE, KIND_PING, KIND_PULSE
 from pipeline.sync import ClockFit
@@ -130,7 +129,7 @@ def _epochs(records: Shaped[np.ndarray, " record"]) -> list[tuple[Shaped[np.ndar
     if not len(records):
         return []
     board_s = records["board_us"] * 1e-6
-    smooth = median_filter(board_s, 5, mode="nearest")
+    smooth = running_median(board_s)
     cuts = np.flatnonzero(np.diff(smooth) < -_STEP_BACK_S) + 1
     parts = []
     for part, middle in zip(np.split(records, cuts), np.split(smooth, cuts), strict=True):
@@ -187,7 +186,7 @@ def _numbered(
         return number, board_s, np.nan, len(records) - len(number)
     rough_s = float(np.median(np.diff(board_s) / np.diff(number)))
     beside_s = board_s - number * rough_s
-    even = np.abs(beside_s - median_filter(beside_s, 5, mode="nearest")) < 0.25 * abs(rough_s)
+    even = np.abs(beside_s - running_median(beside_s)) < 0.25 * abs(rough_s)
     number, board_s = number[even], board_s[even]
     left_over = len(records) - len(number)
     if len(number) < 2 or np.ptp(board_s) == 0 or number[-1] - number[0] > 100 * len(number):

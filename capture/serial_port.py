@@ -1,5 +1,7 @@
 """A serial port opened, or one sentence about why not."""
 
+import termios
+
 import serial
 
 from pipeline.errors import PipelineError
@@ -11,7 +13,7 @@ def open_serial(port: str, baud: int, timeout_s: float, *, device: str, setting:
     """
     try:
         return serial.Serial(port, baud, timeout=timeout_s, write_timeout=2.0, exclusive=True)
-    except (OSError, serial.SerialException, ValueError) as error:
+    except (OSError, serial.SerialException, ValueError, termios.error) as error:  # termios.error: gone as it is opened
         words = str(error)
         if "No such file" in words:
             advice = f"is not there; plug the {device} in, or name its port in rig.toml ({setting})"

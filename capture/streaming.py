@@ -16,7 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.manifest import Status
 from pipeline.waveform import Waveform
 
-PULSES_OVER_S = 0.5  # after the last pulse's time, until its frame is in
+PULSES_OVER_S = 0.5  # after the last pulse's time, and after the last byte, until all frames are in
 TAIL_HOLD_S = 2.0  # the card keeps a last partial packet for so long before it sends it (hardware.md section 1)
 NO_DATA_CHECKLIST = (
     "check that lvdsStreamCfg is `-1 0 1 0`, that the radar's SOP switches are set to functional mode, that the card's SW2.3 "
@@ -150,7 +150,8 @@ def _follow(session: Session, rig: Rig, receiver: Receiver, companions: Companio
             return Ending()  # it ended by itself: its own result says why
         if session.stop_asked():
             return Ending(status="abort", reason=f"Stopped by request after {frames} of {plan.frames} frames.")
-        if plan.pulses is not None and (now - begin) * speed > plan.pulses / plan.hz + PULSES_OVER_S and frames:
+        over_s = (now - begin) * speed - plan.pulses / plan.hz if plan.pulses is not None else 0.0
+        if frames and min(over_s, (now - last_growth) * speed) > PULSES_OVER_S:
             return Ending()
         if now - last_growth > settings.silence_timeout_s:
             if waveform.frames and frames >= plan.frames - 1:

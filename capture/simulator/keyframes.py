@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.interpolate import PPoly
 
 _SHORTEST_S = 0.02  # between two keys
 
@@ -73,11 +72,15 @@ class Curves:
         coefficients = np.zeros((6, len(knots) - 1, len(times)))
         for channel, (t, v) in enumerate(zip(times, values, strict=True)):
             coefficients[:, :, channel] = _on_knots(np.array(t, np.float64), np.array(v, np.float64), knots)
-        self._first_s, self._last_s = float(knots[0]), float(knots[-1])
-        self._polynomial = PPoly(coefficients, knots)
+        self._knots, self._coefficients = knots, coefficients
 
     def __call__(self, times_s: Float64[np.ndarray, " time"]) -> Float64[np.ndarray, "time channel"]:
-        values: Float64[np.ndarray, "time channel"] = self._polynomial(np.clip(times_s, self._first_s, self._last_s))
+        clipped_s = np.clip(times_s, self._knots[0], self._knots[-1])
+        piece = np.searchsorted(self._knots[1:-1], clipped_s, side="right")
+        since_s = (clipped_s - self._knots[piece])[:, None]
+        values: Float64[np.ndarray, "time channel"] = self._coefficients[0, piece]
+        for coefficients in self._coefficients[1:]:
+            values = values * since_s + coefficients[piece]
         return values
 
 
