@@ -1,0 +1,77 @@
+"""Sizes by name: the paper's, a cheaper grid of tokens, and two that processors without a GPU can train."""
+
+from pydantic import Field
+
+from models.config import AugmentConfig, ClipConfig, EncoderConfig, Frozen, MaskedConfig, PoseConfig, TrainConfig
+from pipeline.errors import PipelineError
+
+
+class Preset(Frozen):
+    """Everything about an experiment but its data and its method."""
+
+    clip: ClipConfig
+    masked: MaskedConfig
+    pose: PoseConfig
+    pretraining: TrainConfig
+    finetuning: TrainConfig = Field(default_factory=TrainConfig)
+
+
+PRETRAINING_RATE = 1.5e-4
+"""At batch 256 (paper.md, "Clip and tokens"); others in proportion."""
+
+
+def _pretraining(batch: int, **changes: object) -> TrainConfig:
+    fixed = {"betas": (0.9, 0.95), "layer_decay": 1.0, "patience": None, "clip_norm": None}
+    return TrainConfig.model_validate(fixed | {"batch": batch, "rate": PRETRAINING_RATE * batch / 256} | changes)
+
+
+PAPER_CLIP = ClipConfig(cube="paper", scaling="frame-minmax")
+_CHEAP = EncoderConfig(patch=(4, 16, 16))
+_SMALL = EncoderConfig(patch=(4, 8, 8), dim=192, depth=6, heads=6)
+_TINY = EncoderConfig(patch=(4, 8, 16), dim=128, depth=4, heads=4)
+_SYMMETRIES = AugmentConfig(mirror=0.5, reverse=0.5, jitter_frames=1, noise_db=1.0, level_db=3.0)
+
+PRESETS: dict[str, Preset] = {
+    "paper": Preset(
+        clip=PAPER_CLIP,
+        masked=MaskedConfig(),
+        pose=PoseConfig(),
+        pretraining=_pretraining(256, precision="bf16"),
+        finetuning=TrainConfig(precision="bf16"),
+    ),
+    "paper-cheap": Preset(
+        clip=PAPER_CLIP,
+        masked=MaskedConfig(encoder=_CHEAP),
+        pose=PoseConfig(encoder=_CHEAP),
+        pretraining=_pretraining(256, precision="bf16"),
+        finetuning=TrainConfig(precision="bf16"),
+    ),
+    "paper224": Preset(
+        clip=PAPER_CLIP.model_copy(update={"resize_px": 224}),
+        masked=MaskedConfig(),
+        pose=PoseConfig(),
+        pretraining=_pretraining(256, precision="bf16"),
+        finetuning=TrainConfig(precision="bf16"),
+    ),
+    "small": Preset(
+        clip=ClipConfig(first_range_m="auto", range_bins=64, doppler_bins=64, azimuth_bins=64),
+        masked=MaskedConfig(encoder=_SMALL, decoder_dim=128, decoder_depth=2, decoder_heads=4),
+        pose=PoseConfig(encoder=_SMALL, width=192),
+        pretraining=_pretraining(64, rate=5e-4),
+        finetuning=TrainConfig(rate=5e-4, augment=_SYMMETRIES),
+    ),
+    "tiny": Preset(
+        clip=ClipConfig(first_range_m="auto", range_bins=48, doppler_bins=64, azimuth_bins=64),
+        masked=MaskedConfig(encoder=_TINY, decoder_dim=96, decoder_depth=1, decoder_heads=4),
+        pose=PoseConfig(encoder=_TINY, width=128),
+        pretraining=_pretraining(32, rate=1e-3, steps=400),
+        finetuning=TrainConfig(batch=16, rate=1e-3, steps=500, augment=_SYMMETRIES),
+    ),
+}
+
+
+def preset(name: str) -> Preset:
+    """The preset called `name`; PipelineError naming those there are."""
+    if name not in PRESETS:
+        raise PipelineError(f"There is no model preset {name!r}; the presets are {', '.join(PRESETS)}.")
+    return PRESETS[name]
