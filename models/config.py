@@ -1,4 +1,4 @@
-"""What a clip, a network and a training are made of: typed, printable, stored in every checkpoint. Presets in `models.presets`."""
+"""What a clip, a network and a training are made of: typed, printable, stored in every checkpoint (`models.presets`)."""
 
 from typing import Literal
 
