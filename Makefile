@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KEEP ?= 0
-# Files of tests run two at a time; those of the flows, which time real captures on one Prefect server, run alone.
-AT_A_TIME := -n 2 --dist loadgroup
+# Files of tests run two at a time; those that need a Prefect server stay together and share one.
+TESTS := -m pytest -n 2 --dist loadgroup
 export OMP_NUM_THREADS ?= 1
 # Nothing here calls home: not Prefect, not Ultralytics, not the model hubs.
 export DO_NOT_TRACK := 1
@@ -38,8 +38,7 @@ demo: env        ## the whole chain on the simulated rig; KEEP=1 leaves the Pref
 	KEEP=$(KEEP) $(BIN)/maepose demo
 
 test: env        ## every test that CI runs
-	$(BIN)/python -m pytest $(AT_A_TIME) --ignore=tests/flows
-	$(BIN)/python -m pytest tests/flows
+	$(BIN)/python $(TESTS)
 
 check: env       ## format, lint, types
 	$(BIN)/ruff format --check .
@@ -47,8 +46,7 @@ check: env       ## format, lint, types
 	$(BIN)/mypy
 
 check-all: check ## everything, the slow tests too
-	$(BIN)/python -m pytest $(AT_A_TIME) --ignore=tests/flows -m "slow or not slow"
-	$(BIN)/python -m pytest tests/flows -m "slow or not slow"
+	$(BIN)/python $(TESTS) -m "slow or not slow"
 
 bench: env       ## the measurements of the README, a few minutes
 	$(BIN)/python -m benchmarks.cubes

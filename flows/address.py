@@ -80,4 +80,10 @@ def answers(api_url: str) -> bool:
 def running_server(root: Path) -> LocalServer | None:
     """The local server of `root`, when it runs."""
     server = read_server(root)
-    return server if server is not None and answers(server.api_url) else None
+    if server is None:
+        return None
+    try:
+        words = Path(f"/proc/{server.processes['server']}/cmdline").read_bytes().split(b"\0")
+    except (KeyError, OSError):
+        return None  # it died, and what answers at its address now is another's
+    return server if b"prefect" in words and answers(server.api_url) else None

@@ -4,14 +4,16 @@ The server keeps its own PREFECT_HOME (SQLite database, logs, address) in `<root
 its own, so that Ctrl-C reaches only the program that started them, which then stops them in order.
 """
 
+import contextlib
 import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -73,11 +75,12 @@ def start(root: Path, *, port: int | None = None, tell: Callable[[str], None] = 
             )
             return _complete(running)
         stop(root)  # what a server that died left behind
-        server = LocalServer(root=root, port=_free_port(port), processes={})
         try:
-            tell(f"Starting a Prefect server at {server.ui_url} ...")
-            server = _spawn(server, "server", ["server", "start", "--host", "127.0.0.1", "--port", str(server.port)])
-            _wait_until_healthy(server)
+            with _claimed_port(port) as number:
+                server = LocalServer(root=root, port=number, processes={})
+                tell(f"Starting a Prefect server at {server.ui_url} ...")
+                server = _spawn(server, "server", ["server", "start", "--host", "127.0.0.1", "--port", str(number)])
+                _wait_until_healthy(server)
             tell("Creating work pools and deployments, starting workers ...")
             return _complete(server)
         except BaseException:
@@ -125,17 +128,41 @@ def _make_home(root: Path) -> None:
         ) from error
 
 
-def _free_port(port: int | None) -> int:
-    """`port`, which must be free; without one 4200 where it is free, else one the system chooses."""
-    for wanted in [port] if port is not None else [PREFERRED_PORT, 0]:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@contextlib.contextmanager
+def _claimed_port(port: int | None) -> Iterator[int]:
+    """`port`, which must be free; without one 4200 where it is free, else one the system chooses.
+
+    A server listens seconds after it was started. Until then the port's lock keeps it from others who start one: they would
+    take the server that answers there for their own.
+    """
+    with contextlib.ExitStack() as claim:
+        for wanted in [port] if port is not None else [PREFERRED_PORT, *[0] * 10]:
+            number = _free(wanted)
+            if number is None:
+                continue
             try:
-                probe.bind(("127.0.0.1", wanted))
+                lock = (Path(tempfile.gettempdir()) / f"maepose-port-{number}.lock").open("a")
+                fcntl.flock(claim.enter_context(lock), fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
-    raise PipelineError(f"Port {port} is taken on this machine; choose another, or leave it out to get a free one.")
+            if _free(number) is not None:  # still: who had the lock before may have let it go because it listens
+                break
+        else:
+            raise PipelineError(
+                f"Port {port} is taken on this machine; choose another, or leave it out to get a free one."
+            )
+        yield number
+
+
+def _free(port: int) -> int | None:
+    """`port`, or any for 0, where nobody listens on it; None where somebody does."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return None
+        return int(probe.getsockname()[1])
 
 
 def _complete(server: LocalServer) -> LocalServer:

@@ -30,9 +30,11 @@ install_import_hook(_hooked_modules(), "shape_check.checked")
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where files run side by side, a file's tests stay together."""
+    """Where files run side by side, a file's tests stay together, and so do those that share the one Prefect server."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(PROJECT / "tests").as_posix()))
+        file = item.path.relative_to(PROJECT / "tests").as_posix()
+        group = "prefect server" if "lab" in getattr(item, "fixturenames", ()) else file
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -220,16 +220,12 @@ def arm_directions(arm: Float64[np.ndarray, "time 5"]) -> tuple[Vectors, Vectors
     versine = 0.5 * np.sinc(angle / (2 * np.pi)) ** 2  # (1 - cos) / angle^2
     bearing = across[:, None] * ARM_ACROSS + up[:, None] * ARM_UP
     upper = np.cos(angle)[:, None] * ARM_CENTRE + sinc[:, None] * bearing
-
-    def carried(axis: Float64[np.ndarray, "3"], share: Angles) -> Vectors:
-        return axis - share[:, None] * (versine[:, None] * bearing + sinc[:, None] * ARM_CENTRE)
-
-    bent = np.cos(rotation)[:, None] * carried(ARM_ACROSS, across) + np.sin(rotation)[:, None] * carried(ARM_UP, up)
-
-    def bend(angle: Angles) -> Vectors:
-        return np.cos(angle)[:, None] * upper + np.sin(angle)[:, None] * bent
-
-    return upper, bend(elbow), bend(elbow + wrist)
+    swung = versine[:, None] * bearing + sinc[:, None] * ARM_CENTRE
+    ahead, upward = ARM_ACROSS - across[:, None] * swung, ARM_UP - up[:, None] * swung  # carried along by the arm
+    bent = np.cos(rotation)[:, None] * ahead + np.sin(rotation)[:, None] * upward
+    whole = elbow + wrist
+    forearm = np.cos(elbow)[:, None] * upper + np.sin(elbow)[:, None] * bent
+    return upper, forearm, np.cos(whole)[:, None] * upper + np.sin(whole)[:, None] * bent
 
 
 def leg_turns(pelvis: Matrices, leg: Float64[np.ndarray, "time 7"], sign: float) -> tuple[Matrices, Matrices, Matrices]:

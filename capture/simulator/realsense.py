@@ -119,6 +119,9 @@ class SimulatedRealSense:
         self._frozen: Picture | None = None
         self._gone_s: float | None = None  # true time at which the cable is pulled, fixed by the first frame
         self._restarted = False
+        self._late_until_s: float | None = (
+            None  # true time, fixed when it is first opened: opening it anew takes no longer
+        )
 
     def now_s(self) -> float:
         """True time."""
@@ -167,7 +170,9 @@ class SimulatedRealSense:
         with contextlib.ExitStack() as stack:
             cable = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             cable.setblocking(False)
-            start_s = self.now_s() + (0.0 if self._gone_s is not None else self.faults.camera_late_s)
+            if self._late_until_s is None:
+                self._late_until_s = self.now_s() + self.faults.camera_late_s
+            start_s = max(self.now_s(), self._late_until_s)
             grid = first = (
                 int(np.ceil((start_s - self._exposure_s(0)) / self.clock.true_duration_s(1 / self.rate_hz))) + 1
             )

@@ -89,7 +89,7 @@ class Wires:
         self.card.configure_packets(delay_us=delay_us)
         self.card.record_start()
 
-    def wait_status(self, timeout_s: float = 20.0) -> int:
+    def wait_status(self, timeout_s: float = 60.0) -> int:
         deadline = time.monotonic() + timeout_s
         while not (statuses := self.card.poll(0.1)):
             assert time.monotonic() < deadline, "no asynchronous status came"

@@ -288,3 +288,15 @@ def test_a_cable_to_nobody_hinders_nothing():
     source.open()
     assert len(read_frames(source, 8)) == 8
     source.close()
+
+
+def test_a_late_camera_that_is_opened_anew_is_not_late_again():
+    camera, source = simulated(faults={"camera_late_s": 3.0})
+    source.open()
+    time.sleep(1.5)
+    source.close()
+    again_s = camera.now_s()
+    source.open()
+    frames = read_frames(source, 1)
+    source.close()
+    assert camera.clock.true_s(frames[0].sensor_timestamp_us / 1e6) < again_s + 3.0

@@ -67,11 +67,11 @@ def test_a_session_with_everything_wrong_is_aligned_to_the_frame_and_every_loss_
         "camera_late_s": 3.0,
         "loss": 0.01,
     }
-    script = parse_script("arm-raise 3 2, stepping 3 2")
+    script = parse_script("arm-raise 2 2, stepping 2.5 2")
     handle = launch(
         root, CaptureRequest(participant="p01", script=script), _rig(faults=faults, clocks=BAD_CLOCKS, speed=SPEED)
     )
-    end = handle.wait(180)
+    end = handle.wait(240)
     assert (end.state, end.status) == ("done", "success"), end.message
     recording = open_recording(root, handle.recording_id)
     assert verify(recording).ok
@@ -121,7 +121,7 @@ def test_a_session_with_everything_wrong_is_aligned_to_the_frame_and_every_loss_
     assert [segment.action for segment in manifest.segments] == ["arm-raise", "stepping"]
     since_s = SPEED * (recording.frame_time_ns() - recording.frame_time_ns()[0]) / 1e9
     starts_s = [since_s[segment.start_frame] for segment in manifest.segments]
-    assert starts_s == pytest.approx([2.0, 7.0], abs=0.35)  # frames are missing where pulses were
+    assert starts_s == pytest.approx([2.0, 6.0], abs=0.35)  # frames are missing where pulses were
 
     # Pictures: there, readable, and gone for good once privacy says so.
     assert manifest.camera is not None
@@ -143,7 +143,7 @@ def test_a_session_with_everything_wrong_is_aligned_to_the_frame_and_every_loss_
 def test_without_camera_and_with_a_silent_board_the_radar_is_recorded_and_both_are_said(root):
     faults = {"camera_absent": True, "trigger_silent": True}
     handle = launch(root, CaptureRequest(seconds=1), _rig(faults=faults))
-    end = handle.wait(120)
+    end = handle.wait(240)
     assert (end.state, end.status) == ("done", "success"), end.message
     manifest = open_recording(root, handle.recording_id).manifest
     assert manifest.waveform.trigger == "software"
@@ -155,8 +155,8 @@ def test_without_camera_and_with_a_silent_board_the_radar_is_recorded_and_both_a
 
 def test_a_killed_recorder_leaves_a_session_that_recovers_with_its_alignment(root):
     handle = launch(root, CaptureRequest(seconds=60), _rig())
-    deadline = time.monotonic() + 120
-    while handle.progress().color_frames < 60 or handle.progress().frames < 20:
+    deadline = time.monotonic() + 240
+    while handle.progress().color_frames < 45 or handle.progress().frames < 20:
         assert time.monotonic() < deadline, handle.progress()
         time.sleep(0.1)
     os.kill(int((root / "sessions" / handle.recording_id / "pid").read_text()), signal.SIGKILL)

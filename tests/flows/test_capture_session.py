@@ -135,7 +135,7 @@ def test_cancelling_stops_and_seals_the_recording(
 
 
 def test_a_recorder_outlives_its_worker_and_its_flow(server, client, capture, finished, recording_now):
-    run_id = capture("seconds=4")
+    run_id = capture("seconds=6")
     handle = recording_now(run_id)
     flow_process = next(pid for pid, run in flow_run_processes(server.root).items() if run == str(run_id))
     before = read_server(server.root).processes
@@ -143,10 +143,10 @@ def test_a_recorder_outlives_its_worker_and_its_flow(server, client, capture, fi
     for pid in (killed, flow_process):
         os.kill(pid, signal.SIGKILL)
     assert not handle.progress().ended
-    progress = handle.wait(60)
+    progress = handle.wait(120)
     assert (progress.state, progress.status) == ("done", "success")
     recording = open_recording(server.root, handle.recording_id)
-    assert recording.frame_count == 38  # 40 pulses less the two of the gap signature
+    assert recording.frame_count == 58  # 60 pulses less the two of the gap signature
     assert verify(recording).ok
 
     # Its run would say "Running" for ever and hold the rig's one slot; starting again clears that and replaces the worker.

@@ -257,7 +257,7 @@ def test_interrupting_a_capture_seals_it(tmp_path):
     try:
         wait_for_samples(root)
         os.kill(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 0, err

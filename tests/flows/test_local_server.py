@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.address import read_server, running_server, server_file
-from flows.local_server import environment, start, stop
+from flows.local_server import _claimed_port, environment, start, stop
 from pipeline.errors import PipelineError
 
 
@@ -82,14 +82,14 @@ def test_interrupted_while_starting_it_leaves_nothing(tmp_path):
     command = [str(Path(sys.executable).with_name("maepose")), "up", "--root", str(root)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not server_file(root).exists():
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.05)
         assert prefect_processes(root)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) != 0
+        assert process.wait(120) != 0
     finally:
         process.kill()
     assert prefect_processes(root) == []
@@ -104,6 +104,27 @@ def test_a_taken_port_is_said(tmp_path):
         with pytest.raises(PipelineError, match=f"Port {port} is taken"):
             start(tmp_path, port=port)
     assert read_server(tmp_path) is None
+
+
+def test_who_starts_while_another_server_starts_takes_another_port():
+    with _claimed_port(None) as first, _claimed_port(None) as second:
+        assert first != second
+        with pytest.raises(PipelineError, match=f"Port {first} is taken"), _claimed_port(first):
+            pass
+    with _claimed_port(first) as again:
+        assert again == first
+
+
+def test_another_server_at_the_address_of_one_that_died_is_not_used(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        server_file(tmp_path).parent.mkdir()
+        processes = '{"server": 1}'
+        server_file(tmp_path).write_text(
+            f'{{"root": "{tmp_path}", "port": {other.getsockname()[1]}, "processes": {processes}}}'
+        )
+        assert running_server(tmp_path) is None
 
 
 def test_a_data_root_that_cannot_be_made_is_said(tmp_path):
