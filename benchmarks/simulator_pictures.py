@@ -25,9 +25,9 @@ from capture.simulator.person import person
 from capture.simulator.room import lab_room
 from capture.simulator.scene import Scene
 from pipeline.cube_config import CubeConfig
+from pipeline.picture_style import AZIMUTH, MAP_COLOURS, RANGE, VELOCITY, sheet
 from pipeline.waveform import PRESETS, Waveform
 from processing.adc import decode
-from processing.picture_style import AZIMUTH, MAP_COLOURS, RANGE, VELOCITY, sheet
 from processing.transform import FrameTransform
 
 PROJECT = Path(__file__).resolve().parent.parent

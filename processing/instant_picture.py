@@ -13,11 +13,11 @@ from pipeline.camera_reader import ColorReader
 from pipeline.cube import Cube
 from pipeline.errors import PipelineError
 from pipeline.labels import Labels
+from pipeline.picture_style import QUIET, headline, sheet
 from pipeline.recording import Recording
 from pipeline.skeleton import JOINTS
 from pipeline.sync import read_sync
 from processing.labelling.contact_sheet import draw_skeleton
-from processing.picture_style import QUIET, headline, sheet
 from processing.pictures import maps_of, range_azimuth_panel, range_doppler_panel
 
 

@@ -11,7 +11,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.ticker import MultipleLocator
 
 from pipeline.cube import Cube
-from processing.picture_style import (
+from pipeline.picture_style import (
     ALARM,
     AZIMUTH,
     MAP_COLOURS,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from processing.picture_style import ALARM, INK, QUIET, RANGE, RECEIVER_INKS, headline, label, sheet, verdict_panel
+from pipeline.picture_style import ALARM, INK, QUIET, RANGE, RECEIVER_INKS, headline, label, sheet, verdict_panel
 from processing.quality_report import QualityReport
 
 _LINE_INCHES = 0.19

@@ -8,8 +8,8 @@ import pandas as pd
 from jaxtyping import Bool, Float64
 from matplotlib.axes import Axes
 
+from pipeline.picture_style import ALARM, INK, QUIET, headline, label, sheet, verdict_panel
 from pipeline.sync import SyncReport
-from processing.picture_style import ALARM, INK, QUIET, headline, label, sheet, verdict_panel
 
 RADAR_INK, COLOR_INK, DEPTH_INK, AMBIGUOUS_INK = "#1f4e79", "#2e8b57", "#b8860b", "#7b3f98"
 _THERE_INK = "#c9cdd3"

@@ -9,13 +9,13 @@ from jaxtyping import Float64, UInt8
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from pipeline.picture_style import ALARM, LEFT_INK, QUIET, RIGHT_INK, headline, sheet
 from pipeline.skeleton import JOINTS, LIMBS
 from processing.labelling.quality import LabelQuality
 from processing.labelling.quality_defects import Defects
 from processing.labelling.tracking_sightings import BONES
-from processing.picture_style import ALARM, QUIET, headline, sheet
 
-LEFT_INK, RIGHT_INK, MIDDLE_INK = "#ff8c1a", "#2bb3ff", "#f5f5f5"  # the person's own left and right, on dark and light
+MIDDLE_INK = "#f5f5f5"
 _COLUMNS, _TILES, _APART = 4, 12, 4  # tiles on a sheet; frames between two, or one mishap fills the sheet
 _NO_PICTURE = 96  # grey
 

@@ -11,9 +11,9 @@ from PIL import Image
 from pipeline.cube import Cube, open_cube
 from pipeline.cube_config import CubeConfig, preset
 from pipeline.errors import PipelineError
+from pipeline.picture_style import azimuth_cells, edges
 from pipeline.waveform import PRESETS
 from processing.cubes import process_recording
-from processing.picture_style import azimuth_cells, edges
 from processing.pictures import draw_frame, draw_overview, liveliest_frame
 from processing.quality import measure_quality
 from processing.quality_picture import draw_quality

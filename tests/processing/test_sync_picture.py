@@ -5,8 +5,8 @@ from matplotlib.image import imread
 from PIL import Image
 
 from pipeline.errors import PipelineError
+from pipeline.picture_style import ALARM
 from pipeline.sync import COLUMNS, ClockFit, SyncReport
-from processing.picture_style import ALARM
 from processing.sync_picture import draw_sync
 
 

@@ -26,6 +26,7 @@ VERDICT_INK = {
     "look": _DOUBTFUL,
     **dict.fromkeys(("bad", "ambiguous", "failed", "fail"), ALARM),
 }
+LEFT_INK, RIGHT_INK = "#ff8c1a", "#2bb3ff"  # of a skeleton: the person's own left and right, on dark and light
 RECEIVER_INKS = ("#1f4e79", "#2e8b57", "#b8860b", "#7b3f98")
 _DOTS_PER_INCH = 110
 _STYLE: Any = {  # matplotlib's own type lists every parameter there is
