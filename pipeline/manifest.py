@@ -46,6 +46,10 @@ class RecordingManifest(BaseModel):
     origin: str = Field("capture", description="capture, or what it was imported from")
     simulated: bool = Field(description="True when no physical radar was involved")
     participant: str | None = None
+    others: tuple[str, ...] = Field((), description="further people in view, bystanders")
+    mixed_from: tuple[str, ...] = Field(
+        (), description="recordings whose samples were summed: participant's, bystander's"
+    )
     room: str | None = None
     segments: tuple[Segment, ...] = ()
     waveform: Waveform

@@ -1,0 +1,248 @@
+"""Clips in batches: reproducible by seed and epoch, resumable in mid-epoch, from memory where they fit, else from the store."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from models.augment import augmented, check_augmentation, draw
+from models.batch import ClipBatch
+from models.clips import recording_labels
+from models.config import AugmentConfig, ClipConfig, Modality
+from models.maps import MapReader
+from pipeline.errors import PipelineError
+from pipeline.skeleton import JOINTS
+
+MEMORY_BYTES = 4 * 2**30
+"""Maps are kept in memory where they all fit into so much: a byte a cell, two where frames have a scale of their own."""
+
+Key = tuple[int, int]
+"""Epoch, and row of the clip in the table."""
+
+
+class ClipSet(Dataset[ClipBatch]):
+    """The clips of a table. `set[i]` is a batch of one clip, as it lies there; `batch` gives several, augmented by epoch.
+
+    What chance decides depends on `seed`, epoch and clip alone, so neither workers nor the size of batches change it.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        table: pd.DataFrame,
+        clip: ClipConfig,
+        *,
+        labelled: bool,
+        augment: AugmentConfig | None = None,
+        seed: int = 42,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        """Read labels, and maps where they fit into `memory_bytes`.
+
+        `table` is what `models.clips.clip_table` gives, `clip` what `fit_clip_config` does. Not `labelled`: uv and confidence
+        are 0. Raises PipelineError for an empty table, an augmentation the maps do not allow, and as `MapReader`.
+        """
+        if table.empty:
+            raise PipelineError("There are no clips to load: the table of clips is empty.")
+        if augment is not None:
+            check_augmentation(augment, clip)
+        self.table, self.clip, self.augment, self.seed, self.labelled = table, clip, augment, seed, labelled
+        names = list(dict.fromkeys(table["recording"]))
+        self._readers = [MapReader(root, name, clip) for name in names]
+        lengths = np.array([reader.frames for reader in self._readers])
+        self._first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        self._recording = table["recording"].map({name: number for number, name in enumerate(names)}).to_numpy(np.int64)
+        self._start, self._earliest, self._latest = (
+            table[name].to_numpy(np.int64) for name in ("start", "earliest", "latest")
+        )
+        self._uv, self._confidence = self._labels(root, names, lengths)
+        self._memory = self._read(lengths) if _bytes(clip) * lengths.sum() <= memory_bytes else None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether maps are kept in memory."""
+        return self._memory is not None
+
+    def __getitem__(self, index: int) -> ClipBatch:
+        return self._clips(np.array([index]), np.zeros(1, np.int64))
+
+    def __getitems__(self, keys: Sequence[Key]) -> ClipBatch:
+        """What a DataLoader calls for a batch."""
+        return self.batch([index for _, index in keys], keys[0][0])
+
+    def batch(self, indices: Sequence[int], epoch: int = 0) -> ClipBatch:
+        """Clips at rows `indices` of the table, augmented as `epoch` says where there is augmentation."""
+        rows = np.asarray(indices, np.int64)
+        augment = self.augment
+        if augment is None:
+            return self._clips(rows, np.zeros(len(rows), np.int64))
+        chance = np.stack([np.random.default_rng([self.seed, epoch, row]).random(4) for row in rows])
+        span = 2 * augment.jitter_frames + 1
+        shift = np.floor(chance[:, 3] * span).astype(np.int64) - augment.jitter_frames
+        whole = self._clips(rows, shift, frames=True)
+        noise_seed = int(np.random.default_rng([self.seed, epoch, int(rows[0]), 1]).integers(2**62))
+        changed = augmented(whole, self.clip, augment, draw(augment, chance[:, :3], noise_seed))
+        targets = list(self.clip.targets)
+        return changed._replace(uv=changed.uv[:, targets], confidence=changed.confidence[:, targets])
+
+    def _clips(
+        self, rows: Int64[np.ndarray, " batch"], shift: Int64[np.ndarray, " batch"], *, frames: bool = False
+    ) -> ClipBatch:
+        """Clips as they are, begun `shift` frames later where their stretch allows; labels of targets, or of all `frames`."""
+        start = np.clip(self._start[rows] + shift, self._earliest[rows], self._latest[rows])
+        at = (self._first[self._recording[rows]] + start)[:, None] + np.arange(self.clip.frames)
+        maps = {name: self._maps(name, rows, start, at) for name in self.clip.modalities}
+        seen = at if frames else at[:, list(self.clip.targets)]
+        return ClipBatch(
+            maps,
+            torch.from_numpy(self._uv[seen]),
+            torch.from_numpy(self._confidence[seen]),
+            torch.from_numpy(rows.copy()),
+        )
+
+    def _maps(
+        self,
+        name: Modality,
+        rows: Int64[np.ndarray, " batch"],
+        start: Int64[np.ndarray, " batch"],
+        at: Int64[np.ndarray, "batch frame"],
+    ) -> Float[Tensor, "batch 1 frame row column"]:
+        if self._memory is not None:
+            kept = self._memory[name][torch.from_numpy(at)][:, None]
+            return kept.float().div_(255) if kept.dtype == torch.uint8 else kept.float()
+        stop = start + self.clip.frames
+        read = [
+            self._readers[self._recording[row]].scaled(name, int(a), int(b))
+            for row, a, b in zip(rows, start, stop, strict=True)
+        ]
+        return torch.from_numpy(np.stack(read))[:, None]
+
+    def _labels(
+        self, root: Path, names: Sequence[str], lengths: Int64[np.ndarray, " recording"]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if not self.labelled:
+            shape = (int(lengths.sum()), len(JOINTS))
+            # one number seen as all of them: no memory
+            return np.broadcast_to(np.float32(0), (*shape, 2)), np.broadcast_to(np.float32(0), shape)
+        found = [recording_labels(root, name, int(frames)) for name, frames in zip(names, lengths, strict=True)]
+        return np.concatenate([uv for uv, _ in found]), np.concatenate([confidence for _, confidence in found])
+
+    def _read(self, lengths: Int64[np.ndarray, " recording"]) -> dict[Modality, Tensor]:
+        bytes_alone = self.clip.scaling == "window"
+        memory = {}
+        for name in self.clip.modalities:
+            shape = (int(lengths.sum()), *self.clip.map_shape(name))
+            kept = torch.empty(shape, dtype=torch.uint8 if bytes_alone else torch.float16)
+            for reader, first, frames in zip(self._readers, self._first, lengths, strict=True):
+                for begin in range(0, int(frames), _READ_FRAMES):
+                    stop = min(begin + _READ_FRAMES, int(frames))
+                    scaled = torch.from_numpy(reader.scaled(name, begin, stop))
+                    kept[first + begin : first + stop] = scaled.mul_(255).round_() if bytes_alone else scaled
+            memory[name] = kept
+        return memory
+
+
+_READ_FRAMES = 256
+
+
+def _bytes(clip: ClipConfig) -> int:
+    """Bytes that a frame takes in memory."""
+    cells = sum(int(np.prod(clip.map_shape(name))) for name in clip.modalities)
+    return cells * (1 if clip.scaling == "window" else 2)
+
+
+def collate(items: Sequence[ClipBatch]) -> ClipBatch:
+    """One batch of several, in their order."""
+    return ClipBatch(
+        {name: torch.cat([item.maps[name] for item in items]) for name in items[0].maps},
+        torch.cat([item.uv for item in items]),
+        torch.cat([item.confidence for item in items]),
+        torch.cat([item.clip for item in items]),
+    )
+
+
+class ClipOrder:
+    """Batches of keys in the order of an epoch. Where several processes train together, each gets every so-manieth batch."""
+
+    def __init__(self, clips: int, batch: int, *, shuffle: bool, seed: int) -> None:
+        self.clips, self.batch, self.shuffle, self.seed = clips, batch, shuffle, seed
+        self.epoch, self.start_step = 0, 0
+
+    def _share(self) -> tuple[int, int]:
+        together = torch.distributed.is_available() and torch.distributed.is_initialized()
+        return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if together else (0, 1)
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        batches, world = -(-self.clips // self.batch), self._share()[1]
+        return batches if world == 1 else max(batches // world, 1)  # as many for each, lest one waits for another
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = np.arange(self.clips)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.clips)
+        rank, world = self._share()
+        for step in range(self.start_step, len(self)):
+            begin = (step * world + rank) * self.batch
+            yield [(self.epoch, int(index)) for index in order[begin : begin + self.batch]]
+
+
+class ClipLoader(DataLoader[ClipBatch]):
+    """Batches of a `ClipSet`. Each pass is the next epoch, unless `set_epoch` says which and from which step on."""
+
+    def __init__(self, clips: ClipSet, order: ClipOrder, workers: int) -> None:
+        super().__init__(
+            clips,
+            batch_sampler=order,
+            collate_fn=_as_it_is,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=workers > 0,
+        )
+        self.order, self._step = order, order.start_step
+
+    def set_epoch(self, epoch: int, start_step: int = 0) -> None:
+        """The next pass is `epoch`, from batch `start_step` on."""
+        self.order.epoch, self.order.start_step, self._step = epoch, start_step, start_step
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch, and how many of its batches were handed out."""
+        return {"epoch": self.order.epoch, "step": self._step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.set_epoch(state["epoch"], state["step"])
+
+    def __iter__(self) -> Iterator[ClipBatch]:  # type: ignore[override]  # a plain generator counts what is handed out
+        self._step = self.order.start_step
+        for batch in super().__iter__():
+            self._step += 1
+            yield batch
+        self.set_epoch(self.order.epoch + 1)
+
+
+def loader(
+    clipset: ClipSet, batch: int, *, shuffle: bool, seed: int, workers: int = 0, start_step: int = 0
+) -> ClipLoader:
+    """Batches of `batch` clips, in an order that `seed` and epoch decide; the first epoch begins at batch `start_step`.
+
+    `workers` processes read ahead: of use where maps come from the store, not where they are in memory.
+    """
+    order = ClipOrder(len(clipset), batch, shuffle=shuffle, seed=seed)
+    order.start_step = start_step
+    return ClipLoader(clipset, order, workers)
+
+
+def _as_it_is(batch: Any) -> ClipBatch:
+    """`ClipSet.__getitems__` made a batch already."""
+    made: ClipBatch = batch
+    return made
