@@ -10,20 +10,21 @@ from typing import Annotated
 
 import typer
 
-from flows.verbs import cubes, labels, recordings, rig, server, simulation
+from flows.verbs import cubes, labels, models, recordings, rig, server, simulation
 from pipeline.errors import PipelineError
 
 app = typer.Typer(
     name="maepose",
-    help="Radar recordings in, cubes and skeleton labels out. Every verb takes --root DIR (or MAEPOSE_ROOT, default ./data) "
-    "and --json.",
+    help="Radar recordings in, cubes, skeleton labels and predicted poses out. Every verb takes --root DIR (or MAEPOSE_ROOT, "
+    "default ./data) and --json.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RIG, RECORDINGS, CUBES, LABELS, SERVER = "The rig", "Recordings", "Cubes", "Labels", "Prefect on this machine"
+RIG, RECORDINGS, CUBES, LABELS = "The rig", "Recordings", "Cubes", "Labels"
+MODELS, SERVER = "Networks", "Prefect on this machine"
 app.command("doctor", rich_help_panel=RIG)(rig.doctor)
 app.command("capture", rich_help_panel=RIG)(rig.capture)
 app.command("stop", rich_help_panel=RIG)(rig.stop)
@@ -38,6 +39,11 @@ app.command("process", rich_help_panel=CUBES)(cubes.process)
 app.command("view", rich_help_panel=CUBES)(cubes.view)
 app.command("label", rich_help_panel=LABELS)(labels.label)
 app.command("train-labeller", rich_help_panel=LABELS)(labels.train_labeller)
+app.command("pretrain", rich_help_panel=MODELS)(models.pretrain)
+app.command("finetune", rich_help_panel=MODELS)(models.finetune)
+app.command("predict", rich_help_panel=MODELS)(models.predict)
+app.command("live", rich_help_panel=MODELS)(models.live)
+app.command("export-model", rich_help_panel=MODELS)(models.export_model)
 app.command("demo", rich_help_panel=SERVER)(server.demo)
 app.command("up", rich_help_panel=SERVER)(server.up)
 app.command("down", rich_help_panel=SERVER)(server.down)

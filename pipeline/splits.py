@@ -48,26 +48,40 @@ def leave_one_out(table: pd.DataFrame, held_out: str, seed: int = 42, validation
     their sources is in validation or test. Recordings that do not say who is in them serve nothing.
     Raises PipelineError when nobody is called `held_out`, and when training or validation would be empty.
     """
-    if not 0 < validation < 1:
-        raise PipelineError(f"The share of recordings for validation lies between 0 and 1, not at {validation:g}.")
     known = table[table["participant"].notna()].sort_values("id")
     names = sorted(set(known["participant"]))
     if held_out not in names:
         there = f"the people recorded are {', '.join(names)}" if names else "no recording says who was recorded"
         raise PipelineError(f"There is no recording of {held_out!r} to hold out; {there}.")
-    mixed = known["mixed_from"].map(bool)
     theirs = known["participant"] == held_out
     in_view = theirs | known["others"].map(lambda others: held_out in others)
-    test = known.loc[theirs & ~mixed, "id"]
-    ids = known.loc[~in_view & ~mixed, "id"].to_numpy()
+    test = known.loc[theirs & ~known["mixed_from"].map(bool), "id"]
+    return _divided(known[~in_view], tuple(test), seed, validation, f"Without {held_out} there")
+
+
+def leave_none_out(table: pd.DataFrame, seed: int = 42, validation: float = 0.15) -> Split:
+    """Everybody's recordings, divided into training and validation as `leave_one_out` does it; nobody is tested.
+
+    Raises PipelineError when training or validation would be empty.
+    """
+    known = table[table["participant"].notna()].sort_values("id")
+    return _divided(known, (), seed, validation, "There")
+
+
+def _divided(known: pd.DataFrame, test: tuple[str, ...], seed: int, validation: float, begin: str) -> Split:
+    """The recordings of `known` at random into training and validation; mixed ones as `leave_one_out` says."""
+    if not 0 < validation < 1:
+        raise PipelineError(f"The share of recordings for validation lies between 0 and 1, not at {validation:g}.")
+    mixed = known["mixed_from"].map(bool)
+    ids = known.loc[~mixed, "id"].to_numpy()
     if len(ids) < 2:
         raise PipelineError(
-            f"Without {held_out} there are {len(ids)} recordings left, too few to train and validate on; "
-            "record or simulate more people."
+            f"{begin} are {len(ids)} recordings of known people to train on, too few to train and validate; "
+            "record or simulate more."
         )
     shuffled = np.random.default_rng(seed).permutation(ids)
     count = min(max(1, round(validation * len(ids))), len(ids) - 1)
     judged = {*shuffled[:count], *test}
-    derived = known.loc[~in_view & mixed]
+    derived = known.loc[mixed]
     free = derived.loc[derived["mixed_from"].map(lambda sources: judged.isdisjoint(sources)), "id"]
-    return Split(tuple(sorted([*shuffled[count:], *free])), tuple(sorted(shuffled[:count])), tuple(test))
+    return Split(tuple(sorted([*shuffled[count:], *free])), tuple(sorted(shuffled[:count])), test)

@@ -36,6 +36,8 @@ def test_the_server_starts_on_the_pinned_versions_and_knows_every_deployment(ser
         "label-recording/default",
         "import-recording/default",
         "reprocess-recordings/default",
+        "pretrain/default",
+        "finetune/default",
     }
 
 

@@ -1,0 +1,242 @@
+"""Experiments by name, `<root>/experiments/<name>/`: what one is asked for, and the runs that carry it out. No Prefect in here.
+
+    experiment.json     what was asked for, resolved: preset with every change, split, encoder
+    *.safetensors ...   what `models.pretraining` and `models.finetuning` write: weights, checkpoints, logs
+
+The same request under the same name goes on where it was cut short; another one is refused.
+"""
+
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import PipelineError
+from pipeline.files import write_report
+from pipeline.manifest import ID_PATTERN
+from pipeline.splits import Split, leave_none_out, leave_one_out, people
+
+if TYPE_CHECKING:
+    from models.presets import Preset
+
+ModalityChoice = Literal["rd", "ra", "dual"]
+MethodChoice = Literal["maepose", "maepose-plus", "cubelearn", "poseformer", "hupr"]
+HeadChoice = Literal["heatmap", "mlp", "gcn", "simcc"]
+Progress = Callable[[int, int, str], None]
+"""Steps done, of how many, a word beside them."""
+
+
+class ExperimentRequest(BaseModel):
+    """What a training verb or flow is asked for. What is left out comes from the preset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str = Field("tiny", description="paper, paper-cheap, paper224, small or tiny")
+    modality: ModalityChoice = Field("dual", description="range-Doppler, range-azimuth, or both")
+    hold_out: str | None = Field(None, description="person who is in no training recording; None: everybody is")
+    people: tuple[str, ...] = Field((), description="only recordings of these people; empty: of everybody")
+    method: MethodChoice | None = Field(None, description="None: the preset's; pre-training has none")
+    head: HeadChoice | None = Field(None, description="None: the preset's; pre-training has none")
+    encoder: str | None = Field(None, description="pre-trained experiment or file to begin from; None: random weights")
+    steps: int | None = Field(None, ge=1, description="stop after so many optimiser steps; None: as the preset says")
+    seed: int = Field(42, ge=0)
+    name: str | None = Field(None, pattern=ID_PATTERN, description="of the experiment; None: made of the choices above")
+
+    def named(self, verb: Literal["pretrain", "finetune"]) -> str:
+        """The name of the experiment."""
+        if self.name is not None:
+            return self.name
+        words = [verb, self.preset, self.method, self.head, self.modality]
+        if self.encoder is not None:
+            words.append("pretrained")
+        words.append(f"without-{self.hold_out}" if self.hold_out else "everybody")
+        return "-".join("".join(c if c.isalnum() else "-" for c in word) for word in words if word)
+
+
+class Experiment(BaseModel):
+    """`experiment.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    verb: Literal["pretrain", "finetune"]
+    request: ExperimentRequest
+    resolved: dict[str, Any] = Field(description="the preset with every change, as models.presets.Preset")
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def needs_training_extra() -> None:
+    """PipelineError where the packages that networks need are not installed."""
+    missing = [name for name in ("torch", "lightning", "safetensors") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise PipelineError(
+            f"Networks need {', '.join(missing)}; install what is missing with `pip install 'maepose[training]'`."
+        )
+
+
+def experiment_folder(root: Path, name: str) -> Path:
+    """Where an experiment lies."""
+    return root / "experiments" / name
+
+
+def resolved_preset(request: ExperimentRequest) -> "Preset":
+    """The preset of `request` with its changes; PipelineError where they do not fit."""
+    from models.presets import Preset, preset
+
+    wanted = preset(request.preset).model_dump()
+    wanted["clip"]["modalities"] = ("rd", "ra") if request.modality == "dual" else (request.modality,)
+    wanted["pose"] |= {
+        name: value for name, value in (("method", request.method), ("head", request.head)) if value is not None
+    }
+    for part in ("pretraining", "finetuning"):
+        wanted[part]["seed"] = request.seed
+        if request.steps is not None:
+            wanted[part]["steps"] = request.steps
+    try:
+        return Preset.model_validate(wanted)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PipelineError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+
+
+def experiment_split(root: Path, request: ExperimentRequest) -> Split:
+    """Recordings to train, validate and test on, by the manifests; PipelineError where somebody is unknown or a part empty."""
+    table = people(root)
+    if request.people:
+        known = set(table["participant"].dropna())
+        strangers = [name for name in request.people if name not in known]
+        if strangers:
+            raise PipelineError(
+                f"There is no recording of {', '.join(strangers)} under {root}; "
+                f"the people recorded are {', '.join(sorted(known)) or 'none'}."
+            )
+        wanted = {*request.people, request.hold_out}
+        table = table[table["participant"].isin(wanted)]
+    if request.hold_out is None:
+        return leave_none_out(table, request.seed)
+    return leave_one_out(table, request.hold_out, request.seed)
+
+
+def model_file(root: Path, model: str) -> Path:
+    """The model file that `model` means: a path, or the weights of the experiment of that name under `root`.
+
+    Raises PipelineError when there is neither, or not yet any weights.
+    """
+    path = Path(model).expanduser()
+    if path.is_file():
+        return path.absolute()
+    folder = path.absolute() if path.is_dir() else experiment_folder(root, model)
+    found = folder / MODEL_FILE
+    if found.is_file():
+        return found
+    if folder.is_dir():
+        raise PipelineError(
+            f"{folder} holds no {MODEL_FILE}: its training has not ended; run it again to go on with it."
+        )
+    raise PipelineError(
+        f"There is no model {model!r}: name a .safetensors file, or an experiment under {root / 'experiments'}."
+    )
+
+
+def pretrain(root: Path, request: ExperimentRequest, on_progress: Progress | None = None) -> tuple[Path, Experiment]:
+    """Pre-train a masked autoencoder; returns its weights and what was run."""
+    from models.pretraining import pretrain as run
+
+    if request.method or request.head or request.encoder:
+        raise PipelineError("Pre-training has no method, head or encoder; leave them to `maepose finetune`.")
+    experiment = _settle(root, "pretrain", request)
+    folder = experiment_folder(root, request.named("pretrain"))
+    split = Split(experiment.train, experiment.validation, experiment.test)
+    return run(root, split, resolved_preset(request), folder, on_progress=on_progress), experiment
+
+
+def finetune(root: Path, request: ExperimentRequest, on_progress: Progress | None = None) -> tuple[Path, Experiment]:
+    """Fit a pose network; returns its weights and what was run.
+
+    Raises PipelineError besides when the encoder saw a recording of the person who is held out.
+    """
+    from models.finetuning import finetune as run
+
+    from models.checkpoints import read_card
+
+    encoder = model_file(root, request.encoder) if request.encoder is not None else None
+    experiment = _settle(root, "finetune", request)
+    if encoder is not None:
+        card = read_card(encoder)
+        seen = set(experiment.test) & {*card.recordings, *card.validation}
+        if seen:
+            raise PipelineError(
+                f"The encoder {encoder} was pre-trained on {sorted(seen)[0]}, a recording of {request.hold_out}, who is held "
+                f"out; pre-train one with `maepose pretrain --hold-out {request.hold_out}`."
+            )
+    folder = experiment_folder(root, request.named("finetune"))
+    split = Split(experiment.train, experiment.validation, experiment.test)
+    return run(root, split, resolved_preset(request), folder, encoder=encoder, on_progress=on_progress), experiment
+
+
+MODEL_FILE = "model.safetensors"
+
+
+def _settle(root: Path, verb: Literal["pretrain", "finetune"], request: ExperimentRequest) -> Experiment:
+    """Write down what is run; PipelineError when the name stands for another run."""
+    split = experiment_split(root, request)
+    experiment = Experiment(
+        verb=verb,
+        request=request.model_copy(update={"name": request.named(verb)}),
+        resolved=resolved_preset(request).model_dump(mode="json"),
+        train=split.train,
+        validation=split.validation,
+        test=split.test,
+    )
+    path = experiment_folder(root, request.named(verb)) / "experiment.json"
+    if path.exists():
+        try:
+            before = Experiment.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            before = None
+        if before is not None and _wanted(before) != _wanted(experiment):
+            raise PipelineError(
+                f"{path.parent} holds another experiment of that name ({_difference(before, experiment)}); choose another --name."
+            )
+    write_report(path, experiment)
+    return experiment
+
+
+def _wanted(experiment: Experiment) -> dict[str, Any]:
+    return json.loads(experiment.model_dump_json())
+
+
+def _difference(before: Experiment, now: Experiment) -> str:
+    names = [name for name, value in _wanted(now).items() if _wanted(before).get(name) != value]
+    return f"{', '.join(names)} differ"
+
+
+def summary(root: Path, model: Path, experiment: Experiment) -> dict[str, Any]:
+    """What a verb or a flow says of a finished run."""
+    from models.checkpoints import read_card
+
+    card = read_card(model)
+    return {
+        "experiment": experiment.request.name,
+        "model": str(model),
+        "preset": experiment.request.preset,
+        "modality": experiment.request.modality,
+        "held_out": experiment.request.hold_out,
+        "recordings": len(experiment.train),
+        "validation_recordings": len(experiment.validation),
+        "test_recordings": len(experiment.test),
+        "steps": card.steps,
+        **{name: round(value, 5) for name, value in card.metrics.items()},
+        "simulated": _any_simulated(root, experiment.train),
+    }
+
+
+def _any_simulated(root: Path, recordings: Sequence[str]) -> bool:
+    from pipeline.recording import open_recording
+
+    return any(open_recording(root, name).manifest.simulated for name in recordings)
