@@ -8,6 +8,7 @@
 Both hold where clutter removal and TDM compensation do: range-azimuth maps of preset `paper` have neither symmetry.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,9 @@ from models.config import AugmentConfig, ClipConfig, Modality
 from pipeline.errors import PipelineError
 from pipeline.skeleton import JOINTS, MIRROR_PAIRS
 
+Maps = Float[Tensor, "batch 1 frame row column"]
+
+_BANK_CELLS = 2**22
 _SWAPPED = list(range(len(JOINTS)))
 for _left, _right in MIRROR_PAIRS:
     _SWAPPED[_left], _SWAPPED[_right] = _right, _left
@@ -31,7 +35,8 @@ class Draws(NamedTuple):
     mirror: Bool[Tensor, " batch"]
     reverse: Bool[Tensor, " batch"]
     level_db: Float[Tensor, " batch"]
-    noise_seed: int
+    noise: Float[Tensor, " batch"]
+    """0 to 1: where each clip's noise begins in the bank of it."""
 
 
 def check_augmentation(augment: AugmentConfig, clip: ClipConfig) -> None:
@@ -47,28 +52,22 @@ def check_augmentation(augment: AugmentConfig, clip: ClipConfig) -> None:
         )
 
 
-def draw(augment: AugmentConfig, uniform: Float64[np.ndarray, "batch 3"], noise_seed: int) -> Draws:
+def draw(augment: AugmentConfig, uniform: Float64[np.ndarray, "batch 4"]) -> Draws:
     """Make choices of numbers from 0 to 1."""
     chance = torch.from_numpy(uniform)
     return Draws(
         mirror=chance[:, 0] < augment.mirror,
         reverse=chance[:, 1] < augment.reverse,
         level_db=((2 * chance[:, 2] - 1) * augment.level_db).float(),
-        noise_seed=noise_seed,
+        noise=chance[:, 3],
     )
 
 
-def augmented(
-    batch: ClipBatch,
-    clip: ClipConfig,
-    augment: AugmentConfig,
-    draws: Draws,
-) -> ClipBatch:
-    """Change whole clips as drawn. `batch.uv` and `confidence` hold every *frame* of the clips, before and after."""
-    maps = {
-        name: _noisy(_flipped_maps(name, values, draws), name, clip, augment, draws)
-        for name, values in batch.maps.items()
-    }
+def augmented(batch: ClipBatch, clip: ClipConfig, augment: AugmentConfig, draws: Draws) -> ClipBatch:
+    """Change whole clips as drawn, the maps in place. `uv` and `confidence` hold every *frame*, before and after."""
+    for name, values in batch.maps.items():
+        _flip(name, values, draws)
+        _add_noise(name, values, clip, augment, draws)
     uv, confidence = batch.uv, batch.confidence
     uv = torch.where(draws.reverse[:, None, None, None], uv.flip(1), uv)
     confidence = torch.where(draws.reverse[:, None, None], confidence.flip(1), confidence)
@@ -79,7 +78,7 @@ def augmented(
     mirrored = mirrored * (swapped > 0)[..., None]
     uv = torch.where(draws.mirror[:, None, None, None], mirrored, uv)
     confidence = torch.where(draws.mirror[:, None, None], swapped, confidence)
-    return ClipBatch(maps, uv, confidence, batch.clip)
+    return ClipBatch(batch.maps, uv, confidence, batch.clip)
 
 
 def flipped_columns(values: Tensor) -> Tensor:
@@ -88,20 +87,30 @@ def flipped_columns(values: Tensor) -> Tensor:
     return flipped if values.shape[-1] % 2 else flipped.roll(1, -1)
 
 
-def _flipped_maps(name: Modality, values: Tensor, draws: Draws) -> Tensor:
-    reverse = draws.reverse[:, None, None, None, None]
-    values = torch.where(reverse, values.flip(2), values)
-    flip = reverse if name == "rd" else draws.mirror[:, None, None, None, None]
-    return torch.where(flip, flipped_columns(values), values)
+def _flip(name: Modality, values: Maps, draws: Draws) -> None:
+    for index in torch.nonzero(draws.reverse).ravel().tolist():
+        values[index] = values[index].flip(1)
+    for index in torch.nonzero(draws.reverse if name == "rd" else draws.mirror).ravel().tolist():
+        values[index] = flipped_columns(values[index])
 
 
-def _noisy(values: Tensor, name: Modality, clip: ClipConfig, augment: AugmentConfig, draws: Draws) -> Tensor:
-    """The clip's level shifted and noise added, in dB of the modality's window, then cut to 0..1 again."""
+def _add_noise(name: Modality, values: Maps, clip: ClipConfig, augment: AugmentConfig, draws: Draws) -> None:
+    """Shift each clip's level and add noise, in dB of the modality's window, then cut to 0..1 again."""
     if not augment.noise_db and not augment.level_db:
-        return values
+        return
     low, high = clip.window_db[name]
-    values = values + draws.level_db[:, None, None, None, None] / (high - low)
-    if augment.noise_db:
-        generator = torch.Generator().manual_seed(draws.noise_seed + (name == "ra"))
-        values = values + torch.randn(values.shape, generator=generator) * (augment.noise_db / (high - low))
-    return values.clamp_(0, 1)
+    cells = values[0].numel()
+    bank = _noise_bank(max(_BANK_CELLS, 2 * cells))
+    level, begin = (draws.level_db / (high - low)).tolist(), (draws.noise * (len(bank) - cells)).long().tolist()
+    for index, map_ in enumerate(values):
+        if augment.noise_db:
+            # from the other end for the other modality, whose noise is its own
+            first = begin[index] if name == "rd" else len(bank) - cells - begin[index]
+            map_.add_(bank[first : first + cells].view_as(map_), alpha=augment.noise_db / (high - low))
+        map_.add_(level[index]).clamp_(0, 1)
+
+
+@cache
+def _noise_bank(cells: int) -> Float[Tensor, " cell"]:
+    """Normal noise to cut pieces from, which costs a tenth of drawing it anew."""
+    return torch.randn(cells, generator=torch.Generator().manual_seed(0))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -19,7 +19,7 @@ from models.maps import MapReader
 from pipeline.errors import PipelineError
 from pipeline.skeleton import JOINTS
 
-MEMORY_BYTES = 4 * 2**30
+MEMORY_BYTES = 8 * 2**30
 """Maps are kept in memory where they all fit into so much: a byte a cell, two where frames have a scale of their own."""
 
 Key = tuple[int, int]
@@ -85,12 +85,11 @@ class ClipSet(Dataset[ClipBatch]):
         augment = self.augment
         if augment is None:
             return self._clips(rows, np.zeros(len(rows), np.int64))
-        chance = np.stack([np.random.default_rng([self.seed, epoch, row]).random(4) for row in rows])
+        chance = np.stack([np.random.default_rng([self.seed, epoch, row]).random(5) for row in rows])
         span = 2 * augment.jitter_frames + 1
-        shift = np.floor(chance[:, 3] * span).astype(np.int64) - augment.jitter_frames
+        shift = np.floor(chance[:, 4] * span).astype(np.int64) - augment.jitter_frames
         whole = self._clips(rows, shift, frames=True)
-        noise_seed = int(np.random.default_rng([self.seed, epoch, int(rows[0]), 1]).integers(2**62))
-        changed = augmented(whole, self.clip, augment, draw(augment, chance[:, :3], noise_seed))
+        changed = augmented(whole, self.clip, augment, draw(augment, chance[:, :4]))
         targets = list(self.clip.targets)
         return changed._replace(uv=changed.uv[:, targets], confidence=changed.confidence[:, targets])
 
@@ -117,14 +116,14 @@ class ClipSet(Dataset[ClipBatch]):
         at: Int64[np.ndarray, "batch frame"],
     ) -> Float[Tensor, "batch 1 frame row column"]:
         if self._memory is not None:
-            kept = self._memory[name][torch.from_numpy(at)][:, None]
-            return kept.float().div_(255) if kept.dtype == torch.uint8 else kept.float()
-        stop = start + self.clip.frames
+            return _read_out(self._memory[name][torch.from_numpy(at)][:, None])
         read = [
-            self._readers[self._recording[row]].scaled(name, int(a), int(b))
-            for row, a, b in zip(rows, start, stop, strict=True)
+            _kept(
+                self._readers[self._recording[row]].scaled(name, int(begin), int(begin) + self.clip.frames), self.clip
+            )
+            for row, begin in zip(rows, start, strict=True)
         ]
-        return torch.from_numpy(np.stack(read))[:, None]
+        return _read_out(torch.stack(read)[:, None])
 
     def _labels(
         self, root: Path, names: Sequence[str], lengths: Int64[np.ndarray, " recording"]
@@ -137,16 +136,14 @@ class ClipSet(Dataset[ClipBatch]):
         return np.concatenate([uv for uv, _ in found]), np.concatenate([confidence for _, confidence in found])
 
     def _read(self, lengths: Int64[np.ndarray, " recording"]) -> dict[Modality, Tensor]:
-        bytes_alone = self.clip.scaling == "window"
         memory = {}
         for name in self.clip.modalities:
             shape = (int(lengths.sum()), *self.clip.map_shape(name))
-            kept = torch.empty(shape, dtype=torch.uint8 if bytes_alone else torch.float16)
+            kept = torch.empty(shape, dtype=_kept_type(self.clip))
             for reader, first, frames in zip(self._readers, self._first, lengths, strict=True):
                 for begin in range(0, int(frames), _READ_FRAMES):
                     stop = min(begin + _READ_FRAMES, int(frames))
-                    scaled = torch.from_numpy(reader.scaled(name, begin, stop))
-                    kept[first + begin : first + stop] = scaled.mul_(255).round_() if bytes_alone else scaled
+                    kept[first + begin : first + stop] = _kept(reader.scaled(name, begin, stop), self.clip)
             memory[name] = kept
         return memory
 
@@ -154,10 +151,23 @@ class ClipSet(Dataset[ClipBatch]):
 _READ_FRAMES = 256
 
 
+def _kept_type(clip: ClipConfig) -> torch.dtype:
+    return torch.uint8 if clip.scaling == "window" else torch.float16
+
+
+def _kept(scaled: Float32[np.ndarray, "frame row column"], clip: ClipConfig) -> Shaped[Tensor, "frame row column"]:
+    """Maps as they are kept, 255 steps of a window or 16 bits; from the store they come out the same as from memory."""
+    maps = torch.from_numpy(scaled)
+    return maps.mul_(255).round_().to(torch.uint8) if clip.scaling == "window" else maps.half()
+
+
+def _read_out(kept: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    return kept.float().div_(255) if kept.dtype == torch.uint8 else kept.float()
+
+
 def _bytes(clip: ClipConfig) -> int:
     """Bytes that a frame takes in memory."""
-    cells = sum(int(np.prod(clip.map_shape(name))) for name in clip.modalities)
-    return cells * (1 if clip.scaling == "window" else 2)
+    return sum(int(np.prod(clip.map_shape(name))) for name in clip.modalities) * _kept_type(clip).itemsize
 
 
 def collate(items: Sequence[ClipBatch]) -> ClipBatch:

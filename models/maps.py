@@ -112,7 +112,7 @@ class MapReader:
             values = np.clip((self.db(modality, start, stop) - low) / (high - low), 0, 1)
         else:
             values = _frame_minmax(self._values(modality, start, stop))
-        return self._resampled(modality, self._padded(modality, values.astype(np.float32, copy=False)))
+        return self._resampled(self._padded(modality, values.astype(np.float32, copy=False)))
 
     def _values(self, modality: Modality, start: int, stop: int) -> Maps:
         """Of each frame's own scale: what the cube holds if that was scaled already, else dB."""
@@ -139,10 +139,10 @@ class MapReader:
     def _column_count(self, modality: Modality) -> int:
         return self.clip.doppler_bins if modality == "rd" else self.clip.azimuth_bins
 
-    def _cut(self, modality: Modality, values: Maps) -> Maps:
+    def _cut(self, modality: Modality, values: Float32[np.ndarray, "frame range bin"]) -> Maps:
         return values[:, self.rows, self.columns(modality)]
 
-    def _padded(self, modality: Modality, values: Maps) -> Maps:
+    def _padded(self, modality: Modality, values: Float32[np.ndarray, "frame range bin"]) -> Maps:
         """Missing columns are added so that the zero bin comes to the middle, missing rows at the end."""
         frames, rows, columns = values.shape
         wanted_rows, wanted_columns = self.clip.range_bins, self._column_count(modality)
@@ -153,7 +153,7 @@ class MapReader:
         whole[:, :rows, left : left + columns] = values
         return whole
 
-    def _resampled(self, modality: Modality, values: Maps) -> Maps:
+    def _resampled(self, values: Float32[np.ndarray, "frame range bin"]) -> Maps:
         if self.clip.resize_px is None:
             return values
         rows, columns = (_resampling(there, self.clip.resize_px) for there in values.shape[1:])
