@@ -103,7 +103,7 @@ class VideoEncoder(nn.Module):
 
     def __init__(self, clip: ClipConfig, config: EncoderConfig, drop_path: float = 0.0) -> None:
         super().__init__()
-        self.dim = config.dim
+        self.dim, self.patch = config.dim, config.patch
         self.stem = ClipStem(clip, config)
         rates = [drop_path * layer / max(config.depth - 1, 1) for layer in range(config.depth)]
         self.blocks = nn.ModuleList(Block(config.dim, config.heads, config.mlp_ratio, rate) for rate in rates)
@@ -132,14 +132,11 @@ class VideoEncoder(nn.Module):
             tokens = block(tokens)
         return self.norm(tokens)
 
-    def layers(self) -> list[tuple[int, str, nn.Parameter]]:
-        """Every parameter with its name and its depth: 0 the stem, from 1 the blocks; the last norm goes with the last."""
-        found = []
-        for name, parameter in self.named_parameters():
-            part, _, rest = name.partition(".")
-            number = {"stem": 0, "norm": len(self.blocks)}.get(part)
-            found.append((int(rest.partition(".")[0]) + 1 if number is None else number, name, parameter))
-        return found
+    def layers(self) -> list[tuple[int, str, list[nn.Parameter]]]:
+        """Number, name and parameters by depth: 0 the stem, then every block; the last norm goes with the last block."""
+        stem, blocks = list(self.stem.parameters()), [list(block.parameters()) for block in self.blocks]
+        blocks[-1] += self.norm.parameters()
+        return [(0, "stem", stem), *((at, f"block {at}", found) for at, found in enumerate(blocks, start=1))]
 
 
 def _times(sizes: tuple[int, ...]) -> str:

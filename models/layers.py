@@ -20,7 +20,7 @@ Grid = tuple[int, int, int]
 def cut_patches(
     video: Float[Tensor, "batch 1 frame row column"], patch: tuple[int, int, int]
 ) -> Float[Tensor, "batch token cell"]:
-    """Every patch of (frames, rows, columns) as a line of its cells, columns first: what a Conv3d of that kernel and stride reads."""
+    """Every patch of (frames, rows, columns) as a line of its cells, columns first: what a Conv3d of that stride reads."""
     batch = video.shape[0]
     t, h, w = (size // step for size, step in zip(video.shape[2:], patch, strict=True))
     cut = video.reshape(batch, t, patch[0], h, patch[1], w, patch[2]).permute(0, 1, 3, 5, 2, 4, 6)

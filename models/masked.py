@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.config import ClipConfig, MaskedConfig, Modality
 from models.encoder import Maps, VideoEncoder
@@ -81,20 +82,6 @@ class MaskedAutoencoder(nn.Module):
             videos[name] = self._joined(name, patches.scatter(1, index, predicted.to(patches.dtype)))
         return videos
 
-    def hidden_cells(self, mask: Mask) -> dict[Modality, Bool[Tensor, "batch 1 frame row column"]]:
-        """True in every cell of the maps that a mask hides."""
-        cells = int(torch.tensor(self.config.encoder.patch).prod())
-        return {
-            name: self._joined(name, hidden.unsqueeze(-1).expand(-1, -1, cells).float()) > 0
-            for name, hidden in mask.items()
-        }
-
-    def draw_mask(self, batch: int, generator: torch.Generator | None = None) -> dict[Modality, Tensor]:
-        """A mask for so many clips: `round((1 - mask_ratio) * tokens)` stay visible, the same places at all times with `tube`."""
-        device = next(self.parameters()).device
-        _, hidden = self._parted(batch, device, generator, None)
-        return {name: self._as_mask(name, index) for name, index in hidden.items()}
-
     def _parted(
         self, batch: int, device: torch.device, generator: torch.Generator | None, mask: Mask | None
     ) -> tuple[dict[Modality, Tensor], dict[Modality, Tensor]]:
@@ -142,21 +129,21 @@ class MaskedAutoencoder(nn.Module):
         hidden: Mapping[Modality, Tensor],
     ) -> Tensor:
         """Mean squared error over all cells of hidden patches, of modalities in proportion to their hidden cells."""
-        total, weight_sum = torch.zeros((), device=next(iter(patches.values())).device), 0.0
+        errors, weights = [], []
         for name, index in hidden.items():
             target = pick(patches[name], index)
             weight = self._energy(patches[name], target) if self.config.energy_weighted else None
             if self.config.normalise_patches:
                 mean, deviation = self._level(target)
                 target = (target - mean) / deviation
+            predicted = reconstruction[name].float()
             if weight is None:
-                total = total + nn.functional.mse_loss(reconstruction[name].float(), target) * target.numel()
-                weight_sum += target.numel()
+                errors.append(functional.mse_loss(predicted, target) * target.numel())
+                weights.append(torch.full_like(errors[-1], target.numel()))
             else:
-                error = (reconstruction[name].float() - target).square().sum(-1)
-                total = total + (error * weight).sum()
-                weight_sum = weight_sum + weight.sum() * target.shape[-1]
-        return total / weight_sum
+                errors.append(((predicted - target).square().sum(dim=-1) * weight).sum())
+                weights.append(weight.sum() * target.shape[-1])
+        return torch.stack(errors).sum() / torch.stack(weights).sum()
 
     def _level(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of each patch, and the square root of its variance plus the floor."""
@@ -166,7 +153,7 @@ class MaskedAutoencoder(nn.Module):
     @staticmethod
     def _energy(patches: Tensor, target: Tensor) -> Tensor:
         """(batch, hidden): 1 + a patch's energy over that of the clip's average patch."""
-        average = patches.square().mean(dim=(1, 2), keepdim=False)[:, None]
+        average = patches.square().mean(dim=(1, 2))[:, None]
         return 1 + target.square().mean(dim=-1) / average.clamp(min=1e-12)
 
     def _as_mask(self, name: Modality, hidden: Tensor) -> Tensor:
