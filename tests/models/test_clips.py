@@ -17,7 +17,7 @@ from pipeline.sync import COLUMNS, SyncReport, write_sync
 
 CLIP = ClipConfig(
     modalities=("rd", "ra"), frames=4, targets=(1, 3), range_bins=24, doppler_bins=8, azimuth_bins=32,
-    window_db={"rd": (-76.0, -66.0), "ra": (-76.0, -66.0)},
+    window_db={"rd": (-76.0, -70.0), "ra": (-76.0, -70.0)},
 )  # fmt: skip
 
 
@@ -44,8 +44,8 @@ def test_maps_are_cut_about_zero_doppler_and_boresight(root):
 def test_a_window_becomes_0_to_1(root):
     reader = MapReader(root, "halves", CLIP)
     db = reader.db("rd", 0, 3)
-    assert np.allclose(reader.scaled("rd", 0, 3), np.clip((db + 76) / 10, 0, 1), atol=1e-6)
-    assert db.min() < -76 < -66 < db.max()  # so that something was clipped
+    assert np.allclose(reader.scaled("rd", 0, 3), np.clip((db + 76) / 6, 0, 1), atol=1e-6)
+    assert db.min() < -76 < -70 < db.max()  # so that something was clipped
 
 
 def test_what_the_cube_does_not_have_is_padded_and_zero_stays_in_the_middle(root):
@@ -54,13 +54,13 @@ def test_what_the_cube_does_not_have_is_padded_and_zero_stays_in_the_middle(root
     rd, ra = reader.scaled("rd", 0, 2), reader.scaled("ra", 0, 2)
     assert rd.shape == (2, 70, 21)
     assert ra.shape == (2, 70, 96)
-    assert np.array_equal(rd[:, :64, 2:18], np.clip((reader.db("rd", 0, 2) + 76) / 10, 0, 1))
+    assert np.array_equal(rd[:, :64, 2:18], np.clip((reader.db("rd", 0, 2) + 76) / 6, 0, 1))
     assert reader.db("rd", 0, 2).shape == (2, 64, 16)
     outside = rd.copy()
     outside[:, :64, 2:18] = 0
     assert not outside.any()
     assert rd[0, :64, 10] == pytest.approx(
-        np.clip((open_cube(root, "halves").decibels("rd", 0)[:, 8] + 76) / 10, 0, 1)
+        np.clip((open_cube(root, "halves").decibels("rd", 0)[:, 8] + 76) / 6, 0, 1)
     )
     assert not ra[:, :, :16].any()
     assert ra[:, :64, 16].any()
