@@ -159,7 +159,7 @@ def _in_pixels(predicted: Places, true: Places, confidence: Shares, view: View) 
     off_px = joint_distances(predicted * size, true * size, confidence)
     trunk = true[:, :, SHOULDERS].mean(axis=2) - true[:, :, HIPS].mean(axis=2)
     torso_px = np.linalg.norm(trunk * view.size_px[:, None], axis=-1)
-    trunk_seen: Seen = (confidence[:, :, [*SHOULDERS, *HIPS]] > 0).all(axis=2, keepdims=True)
+    trunk_seen = np.all(confidence[:, :, [*SHOULDERS, *HIPS]] > 0, axis=2, keepdims=True)
     judged = (confidence > 0) & trunk_seen
     near = off_px <= NEAR_TORSO * torso_px[..., None]
     return float(off_px[confidence > 0].mean()), _mean(near[judged].astype(float))
@@ -209,8 +209,8 @@ def _squares_about_mean(values: Places, seen: Seen) -> float:
 def _about_root(places: Places, seen: Seen) -> Places:
     """Places less the middle of the hips; NaN in a pose whose labels do not show both hips."""
     root = places[:, :, HIPS].mean(axis=2, keepdims=True)
-    both: Seen = seen[:, :, HIPS].all(axis=2, keepdims=True)
-    return np.where(both[..., None], places - root, np.nan)
+    both = np.all(seen[:, :, HIPS], axis=2, keepdims=True)
+    return np.where(np.expand_dims(both, -1), places - root, np.nan)
 
 
 def _seen(predicted: Places, true: Places, confidence: Shares) -> Seen:
