@@ -1,4 +1,4 @@
-"""Verbs about recordings: import, list, verify, recover, export."""
+"""Verbs about recordings: import, list, verify, mix, recover, export."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -113,6 +113,33 @@ def verify_(recording_id: IdArgument, root: RootOption = None, as_json: JsonOpti
     Answer(as_json).give({"recording": recording_id, **asdict(report)})
     if not report.ok:
         raise PipelineError(f"{recording_id} is not what was sealed: {'; '.join(report.problems)}.")
+
+
+def mix(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The recording of the person it is about.")],
+    bystander: Annotated[str, typer.Argument(metavar="BYSTANDER", help="A recording of somebody else.")],
+    gain_db: Annotated[float, typer.Option(help="How much stronger than recorded the bystander is.")] = 0.0,
+    recording_id: Annotated[str | None, typer.Option("--id", help="What to call it; default: made of both.")] = None,
+    root: RootOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sum the samples of two recordings: TARGET with a bystander, to train on. Labels and participant are TARGET's."""
+    from pipeline.catalogue import update_catalogue
+    from processing.mixing import mix as make
+
+    where = resolved_root(root)
+    mixed = make(where, target, bystander, gain_db=gain_db, recording_id=recording_id)
+    update_catalogue(where)
+    Answer(as_json).give(
+        {
+            "recording": mixed.id,
+            "participant": mixed.manifest.participant,
+            "others": mixed.manifest.others,
+            "frames": mixed.frame_count,
+            "clipped_words": mixed.manifest.counters["clipped_words"],
+            "folder": mixed.folder,
+        }
+    )
 
 
 def recover_(
