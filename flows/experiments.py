@@ -1,13 +1,10 @@
 """Experiments by name, `<root>/experiments/<name>/`: what one is asked for, and the runs that carry it out. No Prefect in here.
 
-    experiment.json     what was asked for, resolved: preset with every change, split, encoder
-    *.safetensors ...   what `models.pretraining` and `models.finetuning` write: weights, checkpoints, logs
-
-The same request under the same name goes on where it was cut short; another one is refused.
+`models.runs` says what lies in the folder: the same request under the same name goes on where it was cut short, another one is
+refused. Beside that, once it is done, `experiment.json`: the request, and the recordings of training, validation and test.
 """
 
 import importlib.util
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +18,9 @@ from pipeline.splits import Split, leave_none_out, leave_one_out, people
 
 if TYPE_CHECKING:
     from models.presets import Preset
+    from models.training import Progress as TrainingProgress
 
+Verb = Literal["pretrain", "finetune"]
 ModalityChoice = Literal["rd", "ra", "dual"]
 MethodChoice = Literal["maepose", "maepose-plus", "cubelearn", "poseformer", "hupr"]
 HeadChoice = Literal["heatmap", "mlp", "gcn", "simcc"]
@@ -45,7 +44,7 @@ class ExperimentRequest(BaseModel):
     seed: int = Field(42, ge=0)
     name: str | None = Field(None, pattern=ID_PATTERN, description="of the experiment; None: made of the choices above")
 
-    def named(self, verb: Literal["pretrain", "finetune"]) -> str:
+    def named(self, verb: Verb) -> str:
         """The name of the experiment."""
         if self.name is not None:
             return self.name
@@ -62,12 +61,16 @@ class Experiment(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
-    verb: Literal["pretrain", "finetune"]
+    verb: Verb
     request: ExperimentRequest
-    resolved: dict[str, Any] = Field(description="the preset with every change, as models.presets.Preset")
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.request.named(self.verb)
 
 
 def needs_training_extra() -> None:
@@ -77,6 +80,9 @@ def needs_training_extra() -> None:
         raise PipelineError(
             f"Networks need {', '.join(missing)}; install what is missing with `pip install 'maepose[training]'`."
         )
+
+
+MODEL_FILE = "model.safetensors"
 
 
 def experiment_folder(root: Path, name: str) -> Path:
@@ -136,84 +142,68 @@ def model_file(root: Path, model: str) -> Path:
         return found
     if folder.is_dir():
         raise PipelineError(
-            f"{folder} holds no {MODEL_FILE}: its training has not ended; run it again to go on with it."
+            f"{folder} holds no {MODEL_FILE}: its training has not come far enough; run it again to go on with it."
         )
     raise PipelineError(
         f"There is no model {model!r}: name a .safetensors file, or an experiment under {root / 'experiments'}."
     )
 
 
-def pretrain(root: Path, request: ExperimentRequest, on_progress: Progress | None = None) -> tuple[Path, Experiment]:
-    """Pre-train a masked autoencoder; returns its weights and what was run."""
+def pretrain(
+    root: Path, request: ExperimentRequest, on_progress: Progress | None = None, *, force: bool = False
+) -> tuple[Path, Experiment]:
+    """Pre-train a masked autoencoder; returns its weights and what was run. `force` begins anew what is there already.
+
+    Raises PipelineError as `models.pretraining.pretrain`.
+    """
     from models.pretraining import pretrain as run
 
     if request.method or request.head or request.encoder:
         raise PipelineError("Pre-training has no method, head or encoder; leave them to `maepose finetune`.")
-    experiment = _settle(root, "pretrain", request)
+    preset, split = resolved_preset(request), experiment_split(root, request)
     folder = experiment_folder(root, request.named("pretrain"))
-    split = Split(experiment.train, experiment.validation, experiment.test)
-    return run(root, split, resolved_preset(request), folder, on_progress=on_progress), experiment
+    model = run(
+        root, split, preset, folder, name=request.preset, held_out=request.hold_out, on_progress=_told(on_progress),
+        resume=not force,
+    )  # fmt: skip
+    return model, _noted(folder, "pretrain", request, split)
 
 
-def finetune(root: Path, request: ExperimentRequest, on_progress: Progress | None = None) -> tuple[Path, Experiment]:
-    """Fit a pose network; returns its weights and what was run.
+def finetune(
+    root: Path, request: ExperimentRequest, on_progress: Progress | None = None, *, force: bool = False
+) -> tuple[Path, Experiment]:
+    """Fit a pose network; returns its weights and what was run. `force` begins anew what is there already.
 
-    Raises PipelineError besides when the encoder saw a recording of the person who is held out.
+    Raises PipelineError as `models.finetuning.finetune`.
     """
     from models.finetuning import finetune as run
 
-    from models.checkpoints import read_card
-
+    preset, split = resolved_preset(request), experiment_split(root, request)
     encoder = model_file(root, request.encoder) if request.encoder is not None else None
-    experiment = _settle(root, "finetune", request)
-    if encoder is not None:
-        card = read_card(encoder)
-        seen = set(experiment.test) & {*card.recordings, *card.validation}
-        if seen:
-            raise PipelineError(
-                f"The encoder {encoder} was pre-trained on {sorted(seen)[0]}, a recording of {request.hold_out}, who is held "
-                f"out; pre-train one with `maepose pretrain --hold-out {request.hold_out}`."
-            )
     folder = experiment_folder(root, request.named("finetune"))
-    split = Split(experiment.train, experiment.validation, experiment.test)
-    return run(root, split, resolved_preset(request), folder, encoder=encoder, on_progress=on_progress), experiment
+    model = run(
+        root, split, preset, folder, encoder=encoder, name=request.preset, held_out=request.hold_out,
+        on_progress=_told(on_progress), resume=not force,
+    )  # fmt: skip
+    return model, _noted(folder, "finetune", request, split)
 
 
-MODEL_FILE = "model.safetensors"
+def _told(on_progress: Progress | None) -> "Callable[[TrainingProgress], None] | None":
+    """A training's own progress as steps done, of how many, and a word."""
+    if on_progress is None:
+        return None
+
+    def tell(at: "TrainingProgress") -> None:
+        judged = ", ".join(f"{name} {value:.4f}" for name, value in list(at.metrics.items())[:1])
+        on_progress(at.step, at.steps, f"step {at.step} of {at.steps}, loss {at.loss:.4f} {judged}".rstrip())
+
+    return tell
 
 
-def _settle(root: Path, verb: Literal["pretrain", "finetune"], request: ExperimentRequest) -> Experiment:
-    """Write down what is run; PipelineError when the name stands for another run."""
-    split = experiment_split(root, request)
-    experiment = Experiment(
-        verb=verb,
-        request=request.model_copy(update={"name": request.named(verb)}),
-        resolved=resolved_preset(request).model_dump(mode="json"),
-        train=split.train,
-        validation=split.validation,
-        test=split.test,
-    )
-    path = experiment_folder(root, request.named(verb)) / "experiment.json"
-    if path.exists():
-        try:
-            before = Experiment.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):
-            before = None
-        if before is not None and _wanted(before) != _wanted(experiment):
-            raise PipelineError(
-                f"{path.parent} holds another experiment of that name ({_difference(before, experiment)}); choose another --name."
-            )
-    write_report(path, experiment)
+def _noted(folder: Path, verb: Verb, request: ExperimentRequest, split: Split) -> Experiment:
+    experiment = Experiment(verb=verb, request=request, train=split.train, validation=split.validation, test=split.test)
+    write_report(folder / "experiment.json", experiment)
     return experiment
-
-
-def _wanted(experiment: Experiment) -> dict[str, Any]:
-    return json.loads(experiment.model_dump_json())
-
-
-def _difference(before: Experiment, now: Experiment) -> str:
-    names = [name for name, value in _wanted(now).items() if _wanted(before).get(name) != value]
-    return f"{', '.join(names)} differ"
 
 
 def summary(root: Path, model: Path, experiment: Experiment) -> dict[str, Any]:
@@ -222,7 +212,7 @@ def summary(root: Path, model: Path, experiment: Experiment) -> dict[str, Any]:
 
     card = read_card(model)
     return {
-        "experiment": experiment.request.name,
+        "experiment": experiment.name,
         "model": str(model),
         "preset": experiment.request.preset,
         "modality": experiment.request.modality,

@@ -27,6 +27,7 @@ def finetune(
     steps: Steps | None = None,
     seed: int = 42,
     name: Name | None = None,
+    force: bool = False,
 ) -> str:
     """Fit a pose network; returns the path of its weights.
 
@@ -41,6 +42,7 @@ def finetune(
         steps: Stop after so many optimiser steps; empty for as many as the preset says.
         seed: Of split, start and order of clips.
         name: Of the folder in experiments/; empty for one made of these choices.
+        force: Begin anew what is there already under that name.
     """
     needs_training_extra()
     request = ExperimentRequest(
@@ -48,6 +50,6 @@ def finetune(
         steps=steps, seed=seed, name=name,
     )  # fmt: skip
     root = worker_root()
-    path, experiment = run_finetuning(root, request, training_progress("finetune"))
+    path, experiment = run_finetuning(root, request, training_progress("finetune"), force=force)
     show_training("finetune", summary(root, path, experiment), experiment)
     return str(path)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32, Int16
 
 from flows.live_display import Picture, Terminal, Video, live_picture, save_picture
 from flows.live_frames import ArrivedFrame, await_recording, frames_being_made, frames_replayed, running_recording
 from models.checkpoints import load_model
-from models.config import ClipConfig
+from models.config import ClipConfig, Modality
 from models.live import FrameScaler, LivePose
 from pipeline.cube_config import PRESETS, CubeConfig
 from pipeline.errors import PipelineError
@@ -93,6 +94,7 @@ def live(
     else:
         recording = await_recording(root, running_recording(root, recording_id))
     step = FrameStep(recording, clip)
+    poses.warm_up()
     if on_start is not None:
         on_start(recording.id)
     until = time.monotonic() + seconds if seconds is not None else None
@@ -112,7 +114,7 @@ def live(
                 poses.forget()
                 continue
             started = time.perf_counter()
-            maps = step(frame)
+            maps = step(frame.words)
             poses.push(maps)
             times.transform_ms.append(_since_ms(started))
             if frame.waiting:
@@ -126,7 +128,7 @@ def live(
             at_s = time.monotonic() - begin_s
             head = _head(recording, frame, poses, times)
             if screen is not None or film is not None or picture is not None:
-                shown = live_picture(dict(maps), pose, head, far_first=step.far_first)
+                shown = live_picture(maps, pose, head, far_first=step.far_first)
                 if screen is not None:
                     screen.show(shown, head)
                 if film is not None:
@@ -152,11 +154,12 @@ class FrameStep:
         self._buffer = self._transform.empty_frame()
         self._scaler = FrameScaler(recording.id, clip, config, self._transform.axes())
         self.far_first = config.flip_range
-        _ = self._scaler.cube  # another waveform than the model was made for is said before the first frame
+        # Compiles what there is to compile, and says that the model was made for another waveform, before the first frame.
+        self(np.zeros(recording.waveform.frame_bytes // 2, np.int16))
 
-    def __call__(self, frame: ArrivedFrame) -> "dict":
+    def __call__(self, words: Int16[np.ndarray, " word"]) -> dict[Modality, Float32[np.ndarray, "row column"]]:
         """Maps 0 to 1 by modality."""
-        made: Frame = self._transform(frame.words, None, self._buffer)
+        made: Frame = self._transform(words, None, self._buffer)
         return self._scaler({name: getattr(made, name) for name in self._transform.config.products})
 
 

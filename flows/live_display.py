@@ -1,6 +1,7 @@
 """What `maepose live` shows: the newest maps and the skeleton beside them, as a picture, a video, or coloured text."""
 
 import sys
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from models.config import Modality
 from models.predicting import Pose
 from pipeline.errors import PipelineError
 from pipeline.picture_style import MAP_COLOURS
@@ -25,7 +27,7 @@ _TERMINAL_COLUMNS = 110
 
 
 def live_picture(
-    maps: dict[str, Float32[np.ndarray, "row column"]], pose: Pose | None, head: str, *, far_first: bool
+    maps: Mapping[Modality, Float32[np.ndarray, "row column"]], pose: Pose | None, head: str, *, far_first: bool
 ) -> Picture:
     """Maps (0 to 1) with the far end up, then the skeleton in the picture's shares (4 to 3), under a line of text.
 

@@ -24,6 +24,7 @@ def pretrain(
     steps: Steps | None = None,
     seed: int = 42,
     name: Name | None = None,
+    force: bool = False,
 ) -> str:
     """Pre-train on every recording of the people there are; returns the path of the weights.
 
@@ -35,13 +36,14 @@ def pretrain(
         steps: Stop after so many optimiser steps; empty for as many as the preset says.
         seed: Of split, start and order of clips.
         name: Of the folder in experiments/; empty for one made of these choices.
+        force: Begin anew what is there already under that name.
     """
     needs_training_extra()
     request = ExperimentRequest(
         preset=preset, modality=modality, hold_out=hold_out, people=people, steps=steps, seed=seed, name=name
     )
     root = worker_root()
-    path, experiment = run_pretraining(root, request, training_progress("pretrain"))
+    path, experiment = run_pretraining(root, request, training_progress("pretrain"), force=force)
     show_training("pretrain", summary(root, path, experiment), experiment)
     return str(path)
 

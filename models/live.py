@@ -1,52 +1,37 @@
 """Poses while a recording is being made: maps as they come, the last clip of them, a pose from that."""
 
 from collections import deque
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 from torch import Tensor, nn
 
 from models.config import ClipConfig, Modality
 from models.maps import MapReader
 from models.predicting import Pose, poses_of
 from pipeline.cube import Cube
+from pipeline.cube_commit import CommitMarker
 from pipeline.cube_config import CubeConfig
 from pipeline.cube_layout import CubeAxes, Product
 from pipeline.errors import PipelineError
 
 
-@dataclass(frozen=True)
-class FrameCube:
-    """One frame's maps, in memory, under the names that `MapReader` reads a cube by.
+class FrameCube(Cube):
+    """A cube of one frame that is in memory, not in a store: what `MapReader` reads of a cube, it reads of this.
 
     `maps` (range, Doppler or azimuth) are linear power, or [0, 1] with `config.frame_minmax`, as a frame's transform gives them.
     """
 
-    config: CubeConfig
-    axes: CubeAxes
     maps: dict[Product, Float32[np.ndarray, "range bin"]]
-    frames: int = 1
 
-    @cached_property
-    def valid(self) -> Bool[np.ndarray, " frame"]:
-        return np.ones(1, bool)
+    def __init__(self, name: str, config: CubeConfig, axes: CubeAxes) -> None:
+        super().__init__(Path(), CommitMarker(recording=name, key="", frames=1, committed_utc="", files={}))
+        vars(self).update(config=config, axes=axes, valid=np.ones(1, bool), maps={})
 
-    def rd(self, frames: int | slice) -> Float32[np.ndarray, "frame range doppler"]:
-        """The range-Doppler map."""
-        return self.maps["rd"][None]
-
-    def ra(self, frames: int | slice) -> Float32[np.ndarray, "frame range azimuth"]:
-        """The range-azimuth map."""
-        return self.maps["ra"][None]
-
-    def decibels(self, name: Product, frames: int | slice) -> Float32[np.ndarray, "frame range bin"]:
-        """A map in dBFS, at least `config.db_floor`, as `pipeline.cube.Cube.decibels`."""
-        return 10 * np.log10(np.maximum(self.maps[name], np.float32(10 ** (self.config.db_floor / 10))))[None]
+    def _decoded(self, name: Product, frames: int | slice) -> Float32[np.ndarray, "frame range bin"]:
+        return self.maps[name][None]
 
 
 class FrameScaler(MapReader):
@@ -54,18 +39,17 @@ class FrameScaler(MapReader):
 
     def __init__(self, name: str, clip: ClipConfig, config: CubeConfig, axes: CubeAxes) -> None:
         super().__init__(Path(), name, clip)
-        self._maps: dict[Product, Float32[np.ndarray, "range bin"]] = {}
-        self._source = FrameCube(config, axes, self._maps)
+        self._frame = FrameCube(name, config, axes)
 
     def opened(self) -> Cube:
         """The frame at hand, in place of a store."""
-        return cast("Cube", self._source)
+        return self._frame
 
     def __call__(
         self, maps: dict[Product, Float32[np.ndarray, "range bin"]]
     ) -> dict[Modality, Float32[np.ndarray, "row column"]]:
         """Maps of one frame as the network sees them."""
-        self._maps.update(maps)
+        self._frame.maps.update(maps)
         return {name: self.scaled(name, 0, 1)[0] for name in self.clip.modalities}
 
 
@@ -100,6 +84,13 @@ class LivePose:
         """What comes next does not follow on what was."""
         for ring in self._rings.values():
             ring.clear()
+
+    def warm_up(self) -> None:
+        """One pose of nothing, so that the first real one takes no longer than the others."""
+        for _ in range(self.clip.frames):
+            self.push({name: np.zeros(self.clip.map_shape(name), np.float32) for name in self._rings})
+        self.pose()
+        self.forget()
 
     def pose(self) -> Pose | None:
         """The pose of the newest frame; None until a whole clip is held."""

@@ -1,6 +1,7 @@
 """Verbs about networks: pretrain, finetune, predict, live, export-model."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ SeedOption = Annotated[int, typer.Option(min=0, help="Of split, start and order 
 NameOption = Annotated[
     str | None, typer.Option("--name", help="Of the folder in experiments/; default: made of the choices.")
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help="Begin anew what is there already under that name.")]
 ModelOption = Annotated[
     str, typer.Option("--model", metavar="NAME", help="An experiment under experiments/, or a .safetensors file.")
 ]
@@ -37,6 +39,7 @@ def pretrain(
     steps: StepsOption = None,
     seed: SeedOption = 42,
     name: NameOption = None,
+    force: ForceOption = False,
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,7 +49,7 @@ def pretrain(
     request = _request(
         preset=preset, modality=modality, hold_out=hold_out, people=people, steps=steps, seed=seed, name=name
     )
-    _train(run, request, "pretrain", root, as_json)
+    _train(partial(run, force=force), request, "pretrain", root, as_json)
 
 
 def finetune(
@@ -62,6 +65,7 @@ def finetune(
     steps: StepsOption = None,
     seed: SeedOption = 42,
     name: NameOption = None,
+    force: ForceOption = False,
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,7 +76,7 @@ def finetune(
         preset=preset, modality=modality, method=method, head=head, encoder=encoder, hold_out=hold_out, people=people,
         steps=steps, seed=seed, name=name,
     )  # fmt: skip
-    _train(run, request, "finetune", root, as_json)
+    _train(partial(run, force=force), request, "finetune", root, as_json)
 
 
 def predict(

@@ -1,0 +1,71 @@
+"""What other programs load says what the model says: ONNX in onnxruntime, torch.export read back."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from test_predicting import CLIP, POSE, write_model
+
+from models.checkpoints import ModelCard, load_model
+from models.exporting import TOLERANCE, Deployed, _difference, export_model
+from pipeline.errors import PipelineError
+
+FITTED = CLIP.model_copy(update={"window_db": {"rd": (-100.0, -50.0), "ra": (-100.0, -50.0)}, "first_range_m": 1.0})
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    model = write_model(folder / "model.safetensors", FITTED)
+    return model, export_model(model, folder / "out")
+
+
+@pytest.mark.slow  # tracing and writing take half a minute on a busy core
+def test_both_exports_agree_with_the_model_on_any_number_of_clips(exported):
+    import onnxruntime
+
+    model, files = exported
+    network, card = load_model(model, "pose")
+    deployed = Deployed(network, card.clip)
+    session = onnxruntime.InferenceSession(files.onnx.read_bytes(), providers=["CPUExecutionProvider"])
+    program = torch.export.load(io.BytesIO(files.program.read_bytes())).module()
+    for clips in (1, 5):
+        maps = [torch.rand(clips, 1, 4, *card.clip.map_shape(name)) for name in card.clip.modalities]
+        with torch.inference_mode():
+            uv, score = deployed(*maps)
+            program_uv, program_score = program(*maps)
+        onnx_uv, onnx_score = session.run(
+            ["uv", "score"], dict(zip(("rd", "ra"), [m.numpy() for m in maps], strict=True))
+        )
+        assert uv.shape == (clips, 2, 13, 2)
+        assert np.asarray(onnx_uv) == pytest.approx(uv.numpy(), abs=1e-4)
+        assert np.asarray(onnx_score) == pytest.approx(score.numpy(), abs=1e-4)
+        assert program_uv.numpy() == pytest.approx(uv.numpy(), abs=1e-5)
+        assert program_score.numpy() == pytest.approx(score.numpy(), abs=1e-5)
+    assert max(files.onnx_difference, files.program_difference) < 1e-4
+
+
+@pytest.mark.slow
+def test_the_card_travels_along(exported):
+    import onnx
+
+    _, files = exported
+    said = {entry.key: entry.value for entry in onnx.load(files.onnx).metadata_props}
+    assert ModelCard.model_validate_json(said["card"]).network == POSE
+    extra = {"card.json": ""}
+    torch.export.load(io.BytesIO(files.program.read_bytes()), extra_files=extra)
+    assert json.loads(extra["card.json"])["clip"]["frames"] == 4
+    assert files.rows()["onnx"].endswith("model.onnx")
+
+
+def test_an_export_that_differs_is_refused():
+    expected = [np.zeros((2, 5, 13, 2), np.float32)]
+    assert _difference("ONNX", [expected[0] + np.float32(TOLERANCE / 2)], expected) == pytest.approx(TOLERANCE / 2)
+    with pytest.raises(PipelineError, match=r"ONNX export differs from the model by 0\.002"):
+        _difference("ONNX", [expected[0] + np.float32(2 * TOLERANCE)], expected)
+    with pytest.raises(PipelineError, match="differs from the model by nan"):
+        _difference("ONNX", [expected[0] * np.float32("nan")], expected)
+    with pytest.raises(PipelineError, match="other shapes"):
+        _difference("ONNX", [expected[0][:1]], expected)
