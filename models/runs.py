@@ -3,7 +3,7 @@
 model.safetensors   the weights kept so far (`models.checkpoints`)
 run.json            what was asked, and whether it is done
 history.json        training loss and validation at each judgement
-state.ckpt          everything needed to go on after the last whole epoch; removed when the run is done
+state.ckpt          everything needed to go on after the last judgement; removed when the run is done
 tensorboard/        curves, or mlflow.db where that was asked for
 bad_batch.safetensors   the batch at which a run that diverged stopped
 """

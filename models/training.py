@@ -20,7 +20,7 @@ from models.runs import Judgement, RunFolder
 from pipeline.errors import PipelineError
 
 JUDGEMENTS = 20
-"""A run is judged at each epoch's end; more often where it would be judged less than so many times in all."""
+"""A run is judged, and can be resumed, at each epoch's end; more often where that were less than so many times in all."""
 
 T = TypeVar("T")
 
@@ -74,8 +74,8 @@ def fit(
 ) -> Path:
     """Fit `network` as `card.training` says and return the path of `folder`/model.safetensors (`models.runs`: the others).
 
-    A run that was killed goes on after its last whole epoch; on a CPU it ends with the bits it would have had. One that is
-    finished is not repeated. With `resume` False it begins anew.
+    A run that was killed goes on after its last judgement, which each epoch ends with; on a CPU it ends with the bits it would
+    have had. One that is finished is not repeated. With `resume` False it begins anew.
     Raises PipelineError when loss or gradient are no longer finite (the batch is kept), and when the folder holds another run.
     """
     run, config, machine = RunFolder(folder), card.training, machine or Machine()
@@ -101,7 +101,7 @@ def fit(
             num_sanity_val_steps=0,
         )
         try:
-            trainer.fit(module, _Epochs(train, trainer), ckpt_path=run.state if run.state.exists() else None)
+            trainer.fit(module, _Batches(train, trainer, steps), ckpt_path=run.state if run.state.exists() else None)
         finally:
             for logger in trainer.loggers:
                 logger.finalize("")
@@ -110,18 +110,23 @@ def fit(
     return run.model
 
 
-class _Epochs:
-    """Batches of the epoch that the trainer's steps have come to. Hides the loader's own place: epochs are resumed whole."""
+class _Batches:
+    """Batches from the step that the trainer has come to until `steps`, epoch after epoch.
 
-    def __init__(self, loader: ClipLoader, trainer: Any) -> None:
-        self._loader, self._trainer = loader, trainer
+    To Lightning a run is one epoch without a length, so that it goes on at any batch: its own count of epochs and batches, once
+    restored, leaves batches out.
+    """
 
-    def __len__(self) -> int:
-        return len(self._loader)
+    def __init__(self, loader: ClipLoader, trainer: Any, steps: int) -> None:
+        self._loader, self._trainer, self._steps = loader, trainer, steps
 
     def __iter__(self) -> Iterator[ClipBatch]:
-        self._loader.set_epoch(self._trainer.global_step // len(self))
-        yield from self._loader
+        step, epoch_steps = self._trainer.global_step, len(self._loader)
+        while step < self._steps:
+            self._loader.set_epoch(step // epoch_steps, step % epoch_steps)
+            for batch in self._loader:
+                yield batch
+                step += 1
 
 
 class _Module(pl.LightningModule):
@@ -209,13 +214,12 @@ class _Judge(pl.callbacks.Checkpoint):
         in_epoch = step % self._epoch_steps
         if in_epoch % self._every == 0 or step == module.steps:
             self._judge(trainer, step)
+            self._save(trainer)
         if self._on_progress is not None:
             metrics = self._history[-1].metrics if self._history else {}
             self._on_progress(Progress(step, module.steps, step / self._epoch_steps, module.loss_value, metrics))
 
-    def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
-        if trainer.global_step % self._epoch_steps:  # ended within an epoch: there is nothing to go on with
-            return
+    def _save(self, trainer: Any) -> None:
         path = self._module.run_folder.state
         try:
             trainer.save_checkpoint(path)
