@@ -156,12 +156,12 @@ def pretrain(
 
     Raises PipelineError as `models.pretraining.pretrain`.
     """
-    from models.pretraining import pretrain as run
-
     if request.method or request.head or request.encoder:
         raise PipelineError("Pre-training has no method, head or encoder; leave them to `maepose finetune`.")
     preset, split = resolved_preset(request), experiment_split(root, request)
     folder = experiment_folder(root, request.named("pretrain"))
+    from models.pretraining import pretrain as run  # Lightning takes seconds to import: what was asked is judged before
+
     model = run(
         root, split, preset, folder, name=request.preset, held_out=request.hold_out, on_progress=_told(on_progress),
         resume=not force,
@@ -176,11 +176,11 @@ def finetune(
 
     Raises PipelineError as `models.finetuning.finetune`.
     """
-    from models.finetuning import finetune as run
-
     preset, split = resolved_preset(request), experiment_split(root, request)
     encoder = model_file(root, request.encoder) if request.encoder is not None else None
     folder = experiment_folder(root, request.named("finetune"))
+    from models.finetuning import finetune as run
+
     model = run(
         root, split, preset, folder, encoder=encoder, name=request.preset, held_out=request.hold_out,
         on_progress=_told(on_progress), resume=not force,
