@@ -39,6 +39,11 @@ class Draws(NamedTuple):
     """0 to 1: where each clip's noise begins in the bank of it."""
 
 
+def changes_anything(augment: AugmentConfig) -> bool:
+    """Whether any change is switched on."""
+    return any((augment.mirror, augment.reverse, augment.jitter_frames, augment.noise_db, augment.level_db))
+
+
 def check_augmentation(augment: AugmentConfig, clip: ClipConfig) -> None:
     """Raise PipelineError for changes that are no symmetry of `clip`'s maps, or that its scaling makes meaningless."""
     if clip.cube == "paper" and "ra" in clip.modalities and (augment.mirror or augment.reverse):

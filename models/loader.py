@@ -1,5 +1,6 @@
 """Clips in batches: reproducible by seed and epoch, resumable in mid-epoch, from memory where they fit, else from the store."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from models.augment import augmented, check_augmentation, draw
+from models.augment import augmented, changes_anything, check_augmentation, draw
 from models.batch import ClipBatch
 from models.clips import recording_labels
 from models.config import AugmentConfig, ClipConfig, Modality
@@ -19,8 +20,8 @@ from models.maps import MapReader
 from pipeline.errors import PipelineError
 from pipeline.skeleton import JOINTS
 
-MEMORY_BYTES = 8 * 2**30
-"""Maps are kept in memory where they all fit into so much: a byte a cell, two where frames have a scale of their own."""
+MEMORY_SHARE = 0.4
+"""Of the machine's memory: maps that fit into it are kept there, a byte a cell, two where frames have a scale of their own."""
 
 Key = tuple[int, int]
 """Epoch, and row of the clip in the table."""
@@ -41,9 +42,9 @@ class ClipSet(Dataset[ClipBatch]):
         labelled: bool,
         augment: AugmentConfig | None = None,
         seed: int = 42,
-        memory_bytes: int = MEMORY_BYTES,
+        memory_bytes: int | None = None,
     ) -> None:
-        """Read labels, and maps where they fit into `memory_bytes`.
+        """Read labels, and maps where they fit into `memory_bytes` (None: MEMORY_SHARE of what the machine has).
 
         `table` is what `models.clips.clip_table` gives, `clip` what `fit_clip_config` does. Not `labelled`: uv and confidence
         are 0. Raises PipelineError for an empty table, an augmentation the maps do not allow, and as `MapReader`.
@@ -52,7 +53,8 @@ class ClipSet(Dataset[ClipBatch]):
             raise PipelineError("There are no clips to load: the table of clips is empty.")
         if augment is not None:
             check_augmentation(augment, clip)
-        self.table, self.clip, self.augment, self.seed, self.labelled = table, clip, augment, seed, labelled
+        self.table, self.clip, self.seed, self.labelled = table, clip, seed, labelled
+        self.augment = augment if augment is not None and changes_anything(augment) else None
         names = list(dict.fromkeys(table["recording"]))
         self._readers = [MapReader(root, name, clip) for name in names]
         lengths = np.array([reader.frames for reader in self._readers])
@@ -62,7 +64,8 @@ class ClipSet(Dataset[ClipBatch]):
             table[name].to_numpy(np.int64) for name in ("start", "earliest", "latest")
         )
         self._uv, self._confidence = self._labels(root, names, lengths)
-        self._memory = self._read(lengths) if _bytes(clip) * lengths.sum() <= memory_bytes else None
+        budget = MEMORY_SHARE * _machine_bytes() if memory_bytes is None else memory_bytes
+        self._memory = self._read(lengths) if _bytes(clip) * lengths.sum() <= budget else None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -75,9 +78,12 @@ class ClipSet(Dataset[ClipBatch]):
     def __getitem__(self, index: int) -> ClipBatch:
         return self._clips(np.array([index]), np.zeros(1, np.int64))
 
-    def __getitems__(self, keys: Sequence[Key]) -> ClipBatch:
-        """What a DataLoader calls for a batch."""
-        return self.batch([index for _, index in keys], keys[0][0])
+    def __getitems__(self, keys: Sequence[Key]) -> "ClipBatch | PipelineError":
+        """What a DataLoader calls for a batch. A sentence is handed over, as torch would bury it in a worker's traceback."""
+        try:
+            return self.batch([index for _, index in keys], keys[0][0])
+        except PipelineError as error:
+            return error
 
     def batch(self, indices: Sequence[int], epoch: int = 0) -> ClipBatch:
         """Clips at rows `indices` of the table, augmented as `epoch` says where there is augmentation."""
@@ -170,6 +176,10 @@ def _bytes(clip: ClipConfig) -> int:
     return sum(int(np.prod(clip.map_shape(name))) for name in clip.modalities) * _kept_type(clip).itemsize
 
 
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def collate(items: Sequence[ClipBatch]) -> ClipBatch:
     """One batch of several, in their order."""
     return ClipBatch(
@@ -235,6 +245,8 @@ class ClipLoader(DataLoader[ClipBatch]):
     def __iter__(self) -> Iterator[ClipBatch]:  # type: ignore[override]  # a plain generator counts what is handed out
         self._step = self.order.start_step
         for batch in super().__iter__():
+            if isinstance(batch, PipelineError):
+                raise batch
             self._step += 1
             yield batch
         self.set_epoch(self.order.epoch + 1)
@@ -252,7 +264,6 @@ def loader(
     return ClipLoader(clipset, order, workers)
 
 
-def _as_it_is(batch: Any) -> ClipBatch:
+def _as_it_is(batch: Any) -> Any:
     """`ClipSet.__getitems__` made a batch already."""
-    made: ClipBatch = batch
-    return made
+    return batch

@@ -1,5 +1,7 @@
 """Batches: whole epochs, the same again for a seed, whoever reads them and wherever an epoch is taken up."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -158,6 +160,18 @@ def test_several_processes_share_an_epoch(root, table, clip, monkeypatch):
     assert len(shares[0]) == len(shares[1]) == len(batches)
     taken = [index for share in shares for batch in share for index in batch]
     assert len(taken) == len(set(taken)) > len(table) - 2 * 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_cube_that_goes_while_it_is_read_is_said_in_one_sentence(root, table, clip, tmp_path, workers):
+    session(tmp_path, "a", noise_words(12))
+    there = clip_table(tmp_path, ["a"], clip, stride=4, labelled=True)
+    batches = iter(loader(clips(tmp_path, there, clip, memory_bytes=0), 1, shuffle=False, seed=1, workers=workers))
+    shutil.rmtree(tmp_path / "cubes" / "a.zarr")
+    with pytest.raises(
+        PipelineError, match=r"^There is no cube of a; make it|^The cube of a changed since it was opened"
+    ):
+        list(batches)
 
 
 def test_nothing_to_load_is_said(root, table, clip):
