@@ -57,7 +57,7 @@ def _as_videomae(ours: MaskedAutoencoder) -> tuple[nn.Module, dict[str, tuple[st
             norm_pix_loss=True,  # without, it takes colour pictures only
         )
     )
-    theirs.decoder.norm.eps = 1e-6
+    theirs.double().decoder.norm.eps = 1e-6
     theirs.videomae.embeddings.position_embeddings = ours.encoder.stem.positions_rd[None]
     theirs.position_embeddings = ours.positions_rd[None]
     everything, names = slice(None), {}
@@ -102,7 +102,6 @@ def test_loss_and_gradients_are_those_of_videomae(normalise: bool) -> None:
             if name != "narrow.bias":
                 parameter.add_(0.1 * torch.randn_like(parameter))
     theirs, names = _as_videomae(ours)
-    theirs.double()
     maps = {name: values.double() for name, values in _maps(CLIP, batch=3).items()}
     output = ours(maps, torch.Generator().manual_seed(2))
     output.loss.backward()
