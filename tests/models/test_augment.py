@@ -113,7 +113,7 @@ CASES = [
 @pytest.mark.parametrize(("augment", "truth", "channel"), CASES)
 def test_an_augmented_map_is_the_map_of_the_other_person(root, augment, truth, channel):
     made, there = (clip.maps[channel] for clip in (clip_of(root, "as-is", augment), clip_of(root, truth)))
-    assert likeness(made, there) > 0.98
+    assert likeness(made, there) > 0.99
     # and nothing else would do: neither the other flip of columns nor the frames the other way round
     assert likeness(flipped_columns(made), there) < 0.9
     assert likeness(made.flip(2), there) < likeness(made, there) - 0.01
@@ -165,8 +165,8 @@ def test_noise_and_level_are_in_decibels_of_the_window(root):
     assert noisy["rd"].min() >= 0
     assert noisy["rd"].max() <= 1
     shifts = []
+    table = clip_table(root, ["as-is"], fitted(root), stride=1, labelled=False)
     for seed in range(40):
-        table = clip_table(root, ["as-is"], fitted(root), stride=1, labelled=False)
         set_ = ClipSet(root, table, fitted(root), labelled=False, augment=AugmentConfig(level_db=3.0), seed=seed)
         change = (set_.batch([0]).maps["rd"] - plain)[inside] * (high - low)
         assert float(change.std()) < 1e-3
