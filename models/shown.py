@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from models.batch import PoseOutput
 from models.checkpoints import load_model
 from models.clips import recording_labels
-from models.config import Modality
+from models.config import MaskedConfig, Modality
 from models.figures import MapExtent, MaskedClip, PoseStrip, mean_error
 from models.maps import MapReader
 from models.masked import MaskedAutoencoder
@@ -43,20 +43,21 @@ def masked_clips(root: Path, recording_id: str, model: Path, *, seed: int = 42) 
     """
     network, card = load_model(model, "masked")
     assert isinstance(network, MaskedAutoencoder)
+    assert isinstance(card.network, MaskedConfig)
     clip = card.clip
     reader = MapReader(root, recording_id, clip)
     begin = _liveliest(reader, _ends(reader, clip.frames)) - clip.frames + 1
     maps = {name: _batch(reader.scaled(name, begin, begin + clip.frames)) for name in clip.modalities}
     with torch.inference_mode():
-        mask = network.draw_mask(1, torch.Generator().manual_seed(seed))
-        videos, hidden = network.reconstruct(maps, mask), network.hidden_cells(mask)
+        mask = network(maps, torch.Generator().manual_seed(seed)).mask
+        videos = network.reconstruct(maps, mask)
     return [
         MaskedClip(
             name,
             map_extent(reader, name),
             reader.cube.time_s[begin : begin + clip.frames],
             maps[name][0, 0].numpy(),
-            hidden[name][0, 0].numpy(),
+            hidden_cells(mask[name], network.encoder.grids[name], card.network.encoder.patch)[0],
             videos[name][0, 0].numpy(),
         )
         for name in clip.modalities
@@ -131,19 +132,37 @@ def map_extent(reader: MapReader, modality: Modality) -> MapExtent:
     return MapExtent(near_m, near_m + clip.range_bins * range_step_m, left, left + columns * step)
 
 
+def hidden_cells(
+    mask: Bool[Tensor, "batch token"], grid: tuple[int, int, int], patch: tuple[int, int, int]
+) -> Bool[np.ndarray, "batch frame row column"]:
+    """A mask of one modality's tokens (True: hidden) as cells of its maps."""
+    cells = mask.cpu().numpy().reshape(len(mask), *grid)
+    for axis, size in enumerate(patch, 1):
+        cells = np.repeat(cells, size, axis=axis)
+    return cells
+
+
 def _heatmaps(
     network: torch.nn.Module, reader: MapReader, frames: Int64[np.ndarray, " moment"]
 ) -> Float[np.ndarray, "moment joint down across"] | None:
-    """Heatmaps of the last target of the clips whose last target is each of `frames`; None where the head makes none."""
+    """Heatmaps at the last target of the clips whose last target is each of `frames`; None where the head makes none.
+
+    Of head `simcc` what its two lines say together: the chance of each row times that of each column, each joint's highest as 1.
+    """
     clip, made = reader.clip, []
     for frame in frames.tolist():
         begin = frame - clip.targets[-1]
         maps = {name: _batch(reader.scaled(name, begin, begin + clip.frames)) for name in clip.modalities}
         with torch.inference_mode():
             output: PoseOutput = network(maps)
-        if output.heatmaps is None:
+        if output.heatmaps is not None:
+            made.append(output.heatmaps[0, -1].numpy())
+        elif output.lines is not None:
+            across, down = (line[0, -1].softmax(dim=-1).numpy() for line in output.lines)
+            both = down[:, :, None] * across[:, None, :]
+            made.append(both / both.max(axis=(1, 2), keepdims=True))
+        else:
             return None
-        made.append(output.heatmaps[0, -1].numpy())
     return np.stack(made)
 
 
