@@ -53,6 +53,10 @@ bench: env       ## the measurements of the README, a few minutes
 	$(BIN)/python -m benchmarks.receive --seconds 20 --line-seconds 10
 	$(BIN)/python -m benchmarks.echoes
 	$(BIN)/python -m benchmarks.render
+	$(BIN)/python -m benchmarks.camera
+	$(BIN)/python -m benchmarks.alignment --sessions 25
+	$(BIN)/python -m benchmarks.labels
+	$(BIN)/python -m benchmarks.labels --bystander
 
 lock:            ## resolve pyproject.toml anew into requirements.lock
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock

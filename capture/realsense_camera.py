@@ -37,7 +37,7 @@ from pipeline.settings import CameraSettings
 QUEUE_FRAMES = 90
 """Frames a sensor's queue holds: three seconds at 30 a second, for a disk that pauses."""
 
-_SETTLE_S = 0.5
+_SETTLE_S = 2.0
 _STREAM_NAMES = {STREAM_COLOR: "colour", STREAM_DEPTH: "depth"}
 
 
