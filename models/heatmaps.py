@@ -38,7 +38,7 @@ def highest_cell(heatmaps: Float[Tensor, "batch target joint row column"]) -> Fl
 def refined_peak(
     heatmaps: Float[Tensor, "batch target joint row column"], sigma_cells: float
 ) -> Float[Tensor, "batch target joint 2"]:
-    """u and v of the peak between cells: the map smoothed by its own Gaussian, and a parabola through the highest of that.
+    """u and v of the peak between cells: the map smoothed by its own Gaussian, a parabola through the highest of that.
 
     Correlating with the sought shape is the best a linear filter can do against noise; the Gaussian that comes out is broad
     (sigma * sqrt 2), so that a parabola through three cells misses its top by less than a hundredth of one.
@@ -76,15 +76,20 @@ def _peak(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _smoothed(heatmaps: Tensor, sigma_cells: float) -> Tensor:
-    """The map's correlation with a Gaussian; its border goes on beyond the edge, so that a peak there is not drawn inwards."""
+    """The map's correlation with a Gaussian, over the norm of what of the Gaussian lies in the picture.
+
+    So divided it is highest where the Gaussian fits best, at the border too (Cauchy-Schwarz): there half a joint is seen.
+    """
     radius = math.ceil(3 * sigma_cells)
-    offsets = torch.arange(-radius, radius + 1, device=heatmaps.device, dtype=torch.float32)
+    offsets = torch.arange(-radius, radius + 1, device=heatmaps.device, dtype=heatmaps.dtype)
     kernel = torch.exp(-0.5 * (offsets / sigma_cells) ** 2)
-    kernel = (kernel / kernel.sum()).to(heatmaps.dtype)
+    row, column = kernel.view(1, 1, 1, -1), kernel.view(1, 1, -1, 1)
     flat = heatmaps.reshape(-1, 1, *heatmaps.shape[-2:])
-    flat = functional.pad(flat, (radius, radius, radius, radius), mode="replicate")
-    flat = functional.conv2d(functional.conv2d(flat, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
-    return flat.reshape(heatmaps.shape)
+    smooth = functional.conv2d(functional.conv2d(flat, row, padding=(0, radius)), column, padding=(radius, 0))
+    inside = torch.ones_like(flat[:1])
+    energy = functional.conv2d(inside, row.square(), padding=(0, radius))
+    energy = functional.conv2d(energy, column.square(), padding=(radius, 0))
+    return (smooth / energy.sqrt()).reshape(heatmaps.shape)
 
 
 def _vertex(heatmaps: Tensor, row: Tensor, column: Tensor, down: bool) -> Tensor:
