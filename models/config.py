@@ -43,7 +43,9 @@ class ClipConfig(Frozen):
         256, ge=1, description="columns of ra, the middle ones of the cube; missing ones are padded"
     )
     range_step_m: float | None = Field(None, gt=0, description="from row to row; None until fitted: any")
-    velocity_step_mps: float | None = Field(None, gt=0, description="from column to column of rd; None until fitted: any")
+    velocity_step_mps: float | None = Field(
+        None, gt=0, description="from column to column of rd; None until fitted: any"
+    )
     resize_px: int | None = Field(None, ge=1, description="resample maps to so many rows and columns (preset paper224)")
 
     @model_validator(mode="after")

@@ -59,9 +59,7 @@ def test_what_the_cube_does_not_have_is_padded_and_zero_stays_in_the_middle(root
     outside = rd.copy()
     outside[:, :64, 2:18] = 0
     assert not outside.any()
-    assert rd[0, :64, 10] == pytest.approx(
-        np.clip((open_cube(root, "halves").decibels("rd", 0)[:, 8] + 76) / 6, 0, 1)
-    )
+    assert rd[0, :64, 10] == pytest.approx(np.clip((open_cube(root, "halves").decibels("rd", 0)[:, 8] + 76) / 6, 0, 1))
     assert not ra[:, :, :16].any()
     assert ra[:, :64, 16].any()
 
