@@ -51,7 +51,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run runs. `devices` of one kind train together (Lightning's ddp); `workers` read maps that memory cannot hold."""
+    """Where a run runs. `devices` of one kind train together (Lightning's ddp), each with a batch of its own.
+
+    `workers` processes read ahead where memory cannot hold the maps.
+    """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = 1
@@ -81,9 +84,10 @@ def fit(
     run, config, machine = RunFolder(folder), card.training, machine or Machine()
     if _first_process() and run.begin(card, resume=resume):
         return run.model
-    steps = config.steps or config.epochs * len(train)
+    epoch_steps = max(len(train) // machine.devices, 1)
+    steps = config.steps or config.epochs * epoch_steps
     module = _Module(network, layers, task, card, steps, run)
-    judge = _Judge(module, validation, len(train), on_progress)
+    judge = _Judge(module, validation, epoch_steps, on_progress)
     with quiet(), torch.random.fork_rng(), torch.enable_grad():
         trainer = pl.Trainer(
             accelerator=machine.accelerator,
@@ -215,7 +219,7 @@ class _Judge(pl.callbacks.Checkpoint):
         if in_epoch % self._every == 0 or step == module.steps:
             self._judge(trainer, step)
             self._save(trainer)
-        if self._on_progress is not None:
+        if self._on_progress is not None and trainer.is_global_zero:
             metrics = self._history[-1].metrics if self._history else {}
             self._on_progress(Progress(step, module.steps, step / self._epoch_steps, module.loss_value, metrics))
 
