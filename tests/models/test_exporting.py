@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from test_predicting import CLIP, POSE, write_model
+from torch import nn
 
+from models.batch import PoseOutput
 from models.checkpoints import ModelCard, load_model
-from models.exporting import TOLERANCE, Deployed, _difference, export_model
+from models.exporting import TOLERANCE, Deployed, _decided, _difference, export_model
 from pipeline.errors import PipelineError
 
 FITTED = CLIP.model_copy(update={"window_db": {"rd": (-100.0, -50.0), "ra": (-100.0, -50.0)}, "first_range_m": 1.0})
@@ -61,11 +63,39 @@ def test_the_card_travels_along(exported):
 
 
 def test_an_export_that_differs_is_refused():
-    expected = [np.zeros((2, 5, 13, 2), np.float32)]
-    assert _difference("ONNX", [expected[0] + np.float32(TOLERANCE / 2)], expected) == pytest.approx(TOLERANCE / 2)
+    expected = [np.zeros((2, 5, 13, 2), np.float32), np.zeros((2, 5, 13), np.float32)]
+    decided = np.ones((2, 5, 13), bool)
+    near = [expected[0] + np.float32(TOLERANCE / 2), expected[1]]
+    assert _difference("ONNX", near, expected, decided) == pytest.approx(TOLERANCE / 2)
+    off = [expected[0].copy(), expected[1]]
+    off[0][1, 2, 3, 0] = 2 * TOLERANCE
     with pytest.raises(PipelineError, match=r"ONNX export differs from the model by 0\.002"):
-        _difference("ONNX", [expected[0] + np.float32(2 * TOLERANCE)], expected)
+        _difference("ONNX", off, expected, decided)
     with pytest.raises(PipelineError, match="differs from the model by nan"):
-        _difference("ONNX", [expected[0] * np.float32("nan")], expected)
+        _difference("ONNX", [expected[0] * np.float32("nan"), expected[1]], expected, decided)
     with pytest.raises(PipelineError, match="other shapes"):
-        _difference("ONNX", [expected[0][:1]], expected)
+        _difference("ONNX", [expected[0][:1], expected[1]], expected, decided)
+    # a joint that rounding moves counts by its score alone
+    decided[1, 2, 3] = False
+    assert _difference("ONNX", off, expected, decided) == 0
+    off[1] = expected[1] + np.float32(2 * TOLERANCE)
+    with pytest.raises(PipelineError, match="differs"):
+        _difference("ONNX", off, expected, decided)
+
+
+class Steep(nn.Module):
+    """Joint 0 lies left or right as one cell says, joint 1 where the maps' mean lies: rounding moves the first."""
+
+    def forward(self, maps):
+        side = (maps["rd"][:, 0, 0, 0, 0] > 0.5).float()
+        mean = maps["rd"].mean(dim=(1, 2, 3, 4))
+        return PoseOutput(torch.stack([side, mean], dim=-1)[:, None, :, None].expand(-1, 1, -1, 2))
+
+
+def test_joints_that_rounding_moves_are_told_from_the_others():
+    clip = CLIP.model_copy(update={"modalities": ("rd",)})
+    maps = torch.full((2, 1, 4, 32, 16), 0.5)
+    maps[1, 0, 0, 0, 0] = 0.6
+    deployed = Deployed(Steep(), clip)
+    decided = _decided(deployed, (maps,), deployed(maps)[0].numpy())
+    assert decided[:, 0].tolist() == [[False, True], [True, True]]
