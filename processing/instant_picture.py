@@ -59,8 +59,8 @@ def _liveliest(labels: Labels, good: pd.DataFrame, frames: int) -> int:
         raise PipelineError("No radar frame has a picture with labels, so there is no instant to draw.")
     confidence = table.groupby("frame")["confidence"].mean()
     moved = points.diff().abs().sum(axis=1).where(points.index.to_series().diff() == 1, 0.0) * confidence
-    inside = moved[moved.index < frames]
-    return int(points.index[int(np.argmax(inside.to_numpy()))]) if len(inside) else int(table["frame"].min())
+    inside = moved.loc[points.index[points.index < frames]]  # frames in which nobody was found have no points
+    return int(inside.index[int(np.argmax(inside.to_numpy()))]) if len(inside) else int(table["frame"].min())
 
 
 def _joints(labels: Labels, frame: int) -> Float64[np.ndarray, "joint 3"]:
