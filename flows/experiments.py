@@ -101,6 +101,8 @@ def resolved_preset(request: ExperimentRequest) -> "Preset":
     }
     for part in ("pretraining", "finetuning"):
         wanted[part]["seed"] = request.seed
+        if request.modality == "rd":  # a mirrored person looks the same there: one input, two truths
+            wanted[part]["augment"]["mirror"] = 0.0
         if request.steps is not None:
             wanted[part]["steps"] = request.steps
     try:

@@ -63,7 +63,7 @@ PRESETS: dict[str, Preset] = {
     "tiny": Preset(
         clip=ClipConfig(first_range_m="auto", range_bins=48, doppler_bins=64, azimuth_bins=64),
         masked=MaskedConfig(encoder=_TINY, decoder_dim=96, decoder_depth=1, decoder_heads=4),
-        pose=PoseConfig(encoder=_TINY, width=128),
+        pose=PoseConfig(encoder=_TINY, width=128, decode="subpixel", heatmap_cells=32, sigma_cells=1.5),
         pretraining=_pretraining(32, rate=1e-3, steps=400),
         finetuning=TrainConfig(batch=16, rate=1e-3, steps=500, augment=_SYMMETRIES),
     ),

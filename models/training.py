@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from models.batch import ClipBatch
 from models.checkpoints import ModelCard, save_model, training_versions
+from models.host_memory import keep_freed_memory
 from models.loader import ClipLoader
 from models.optimising import Layer, average, optimiser
 from models.quiet_lightning import Tracking, pl, quiet, run_logger
@@ -85,6 +86,7 @@ def fit(
     if _first_process() and run.begin(card, resume=resume):
         return run.model
     epoch_steps = max(len(train) // machine.devices, 1)
+    keep_freed_memory()
     steps = config.steps or config.epochs * epoch_steps
     module = _Module(network, layers, task, card, steps, run)
     judge = _Judge(module, validation, epoch_steps, on_progress)
