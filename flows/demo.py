@@ -5,6 +5,7 @@ A list of steps, each of which does one thing and notes what it found; later par
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -28,13 +29,21 @@ from flows.address import LocalServer, running_server
 from flows.console import Answer, table, tell
 from flows.local_server import PROJECT, environment, start, stop
 from flows.sessions import session_of_run
+from pipeline.cube_config import preset
 from pipeline.errors import PipelineError
+from pipeline.recording import open_recording
 from pipeline.settings import read_rig
+from processing.cubes import process_recording
 
 CAPTURED_WITHIN_S = 180.0
 PROCESSED_WITHIN_S = 300.0
 LABELLED_WITHIN_S = 300.0
+TRAINED_WITHIN_S = 900.0
 DEMO_SCRIPT = "arm-raise 5, stepping 5"
+DEMO_PERSON = "p01"
+OTHER_PEOPLE = ("m01", "m02", "m03")  # of sim-move: whom networks learn from, so that they meet p01 as a stranger
+OTHERS_FRAMES = 1200
+PRETRAINING_STEPS, FINETUNING_STEPS = 100, 250
 
 
 @dataclass
@@ -46,6 +55,7 @@ class Demo:
     client: SyncPrefectClient
     capture_run: UUID | None = None
     recording_id: str = ""
+    models: dict[str, Path] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
     pictures: list[str] = field(default_factory=list)
 
@@ -78,33 +88,11 @@ def run_demo(root: Path, answer: Answer, *, keep: bool) -> None:
 
 def _capture(demo: Demo) -> None:
     """Type the command a person types, and wait for the run it makes."""
-    command = [
-        "prefect",
-        "deployment",
-        "run",
-        "capture-session",
-        "-p",
-        "participant=p01",
-        "-p",
-        f"script={DEMO_SCRIPT}",
-    ]
+    parameters = [f"participant={DEMO_PERSON}", f"script={DEMO_SCRIPT}"]
     if not read_rig(demo.root).simulated:
-        command += ["-p", "rig=simulated"]  # this data root has a real rig, which a demonstration leaves alone
-    tell(f"      $ {' '.join(command)}")
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=PROJECT,
-        env=environment(demo.server),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    uuid = re.search(r"UUID: ([0-9a-f-]{36})", done.stdout)
-    if done.returncode != 0 or uuid is None:
-        raise PipelineError(f"`{' '.join(command)}` failed: {(done.stdout + done.stderr).strip()}")
-    demo.capture_run = UUID(uuid[1])
-    run = _finished(demo, lambda: demo.client.read_flow_run(UUID(uuid[1])), CAPTURED_WITHIN_S)
+        parameters.append("rig=simulated")  # this data root has a real rig, which a demonstration leaves alone
+    run_id = demo.capture_run = _start(demo, "capture-session", parameters)
+    run = _finished(demo, lambda: demo.client.read_flow_run(run_id), CAPTURED_WITHIN_S)
     numbers = _table(demo, run, "recording")
     demo.recording_id = str(numbers["recording"])
     wanted = (
@@ -131,11 +119,113 @@ def _label(demo: Demo) -> None:
     demo.pictures += numbers["pictures"].split("\n") if numbers["pictures"] else []
 
 
+def _simulate(demo: Demo) -> None:
+    """Make labelled recordings of other people, and their cubes: one session of one person is nothing to learn from."""
+    waveform = open_recording(demo.root, demo.recording_id).waveform.name
+    command = ["simulate", "sim-move", "--people", str(len(OTHER_PEOPLE)), "--frames", str(OTHERS_FRAMES)]
+    done = _typed(demo, "flows.cli", "maepose", [*command, "--waveform", waveform, "--json"])
+    recordings = json.loads(done)["recordings"]
+    for recording_id in recordings:
+        process_recording(open_recording(demo.root, recording_id), demo.root, preset("default"))
+    demo.found["learnt from"] = f"{len(recordings)} simulated recordings of {', '.join(OTHER_PEOPLE)}"
+
+
+def _pretrain(demo: Demo) -> None:
+    """Fill in hidden patches of their radar maps; then of the session, which the network has not seen."""
+    from models.figures import draw_reconstruction
+    from models.shown import masked_clips
+
+    model = _train(demo, "pretrain", PRETRAINING_STEPS)
+    clips = masked_clips(demo.root, demo.recording_id, model)
+    errors = [f"{clip.modality} {clip.error:.4f} (one value everywhere: {clip.flat_error:.4f})" for clip in clips]
+    demo.found["squared error on hidden cells"] = ", ".join(errors)
+    path = demo.root / "pictures" / demo.recording_id / "reconstruction.png"
+    title = f"{demo.recording_id}: what an autoencoder makes of hidden patches"
+    quiet = f"tiny, {PRETRAINING_STEPS} steps on other people's recordings · power scaled to 0..1 · visible patches as they were"
+    demo.pictures.append(str(draw_reconstruction(path, clips, title, quiet, simulated=True)))
+
+
+def _finetune(demo: Demo) -> None:
+    """Fit a pose network that begins with the pre-trained encoder."""
+    _train(demo, "finetune", FINETUNING_STEPS, "head=simcc", f"encoder={demo.models['pretrain']}")
+
+
+def _predict(demo: Demo) -> None:
+    """Predict the session, and draw it beside the pose that needs no radar."""
+    from models.checkpoints import read_card
+    from models.figures import draw_poses
+    from models.predicting import predict
+    from models.shown import mean_pose, pose_strip, side_by_side
+
+    model = demo.models["finetune"]
+    name = "maepose"
+    result = predict(demo.root, demo.recording_id, model, name=name)
+    still = {"mean training pose": mean_pose(demo.root, read_card(model).recordings)}
+    poses = side_by_side(demo.root, demo.recording_id, (name,), still)
+    demo.found["poses"] = f"{result.frames_predicted} of {result.frames} frames, {result.clips_per_s:.0f} a second"
+    said = ", ".join(f"{method} {error:.3f}" for method, error in poses.errors().items())
+    demo.found["mean error"] = f"{said} of the picture; one session of one person, no evaluation"
+    strip = pose_strip(demo.root, demo.recording_id, {name: model}, poses)
+    path = demo.root / "pictures" / demo.recording_id / "poses.png"
+    title = f"{demo.recording_id}: poses over the labels (grey)"
+    quiet = (
+        f"tiny, {FINETUNING_STEPS} steps on {len(OTHER_PEOPLE)} other people · the person's left orange, right blue · "
+        "errors in shares of the picture"
+    )
+    demo.pictures.append(str(draw_poses(path, strip, title, quiet, simulated=True)))
+
+
 STEPS: list[tuple[str, Callable[[Demo], None]]] = [
     ("Recording one session with the simulated rig", _capture),
     ("The closed recording starts its own processing", _process),
     ("The finished cube starts the labelling", _label),
+    ("Simulating other people to learn from", _simulate),
+    ("Pre-training a masked autoencoder on them", _pretrain),
+    ("Fine-tuning it to poses", _finetune),
+    ("Predicting the session, of a person the networks never saw", _predict),
 ]
+
+
+def _train(demo: Demo, flow: str, steps: int, *more: str) -> Path:
+    """Run a training flow on the other people with the session's person held out; returns the weights."""
+    parameters = [
+        f"people={json.dumps(OTHER_PEOPLE)}",
+        f"hold_out={DEMO_PERSON}",
+        f"steps={steps}",
+        f"name={flow}-{demo.recording_id}",
+        *more,
+    ]
+    run_id = _start(demo, flow, parameters)
+    run = _finished(demo, lambda: demo.client.read_flow_run(run_id), TRAINED_WITHIN_S)
+    demo.models[flow] = Path(str(_table(demo, run, f"{flow}-result")["model"]))
+    return demo.models[flow]
+
+
+def _start(demo: Demo, flow: str, parameters: list[str]) -> UUID:
+    """Type the command that starts a deployed flow; returns the id of the run it made."""
+    typed = [word for parameter in parameters for word in ("-p", parameter)]
+    said = _typed(demo, "prefect", "prefect", ["deployment", "run", flow, *typed])
+    uuid = re.search(r"UUID: ([0-9a-f-]{36})", said)
+    if uuid is None:
+        raise PipelineError(f"`prefect deployment run {flow}` named no run: {said.strip()}")
+    return UUID(uuid[1])
+
+
+def _typed(demo: Demo, module: str, name: str, arguments: list[str]) -> str:
+    """Run a command as a person types it, shown; returns what it says. PipelineError with its words when it fails."""
+    tell(f"      $ {name} {shlex.join(arguments)}")
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=PROJECT,
+        env=environment(demo.server),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise PipelineError(f"`{name} {shlex.join(arguments)}` failed: {(done.stdout + done.stderr).strip()}")
+    return done.stdout
 
 
 def _run_of(demo: Demo, flow: str) -> FlowRun | None:
