@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 KEEP ?= 0
 # Files of tests run two at a time; those that need a Prefect server stay together and share one.
-TESTS := -m pytest -n 2 --dist loadgroup
+TESTS := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 export OMP_NUM_THREADS ?= 1
 # Nothing here calls home: not Prefect, not Ultralytics, not the model hubs.
 export DO_NOT_TRACK := 1

@@ -99,7 +99,7 @@ def test_a_session_with_everything_wrong_is_aligned_to_the_frame_and_every_loss_
     lines = read_pulses(folder)
     board_us = {int(one["number"]): int(one["board_us"]) for one in lines[lines["kind"] == KIND_PULSE]}
     lost_lines = [k for k in sent if k not in board_us]
-    assert manifest.counters["trigger_pulses_missing"] == len([k for k in lost_lines if k < max(board_us)]) > 0
+    assert manifest.counters["trigger_pulses_missing"] == len(lost_lines) > 0
     assert manifest.counters["trigger_rejected_lines"] > 0
     records = read_camera_records(folder)
     middle_s = 0.5 * recording.waveform.chirp_period_s * recording.waveform.chirps_per_frame
