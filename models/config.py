@@ -31,6 +31,10 @@ class ClipConfig(Frozen):
     window_db: dict[Modality, tuple[float, float]] = Field(
         default_factory=dict, description="dBFS that become 0 and 1; empty until fitted on training recordings"
     )
+    levels: dict[Modality, tuple[float, float]] = Field(
+        default_factory=dict,
+        description="mean and standard deviation of the scaled maps, which a network's first layer takes out; empty until fitted",
+    )
     first_range_m: float | Literal["auto"] | None = Field(
         None,
         description="where the rows begin; auto: where people of the training recordings are; None: at the cube's first bin",
@@ -84,7 +88,9 @@ class MaskedConfig(Frozen):
     masking: Literal["random", "tube"] = "random"
     normalise_patches: bool = Field(False, description="targets less their patch's mean, over its standard deviation")
     variance_floor: float = Field(1e-3, gt=0, description="added to that variance, so that empty patches stay quiet")
-    energy_weighted: bool = Field(False, description="weigh every patch's error by 1 + its share of the clip's energy")
+    energy_weighted: bool = Field(
+        False, description="weigh a patch's error by 1 + its energy over the clip's mean patch's"
+    )
 
 
 class PoseConfig(Frozen):

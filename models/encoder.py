@@ -75,7 +75,9 @@ class ClipStem(nn.Module):
             seen = patches[name]
             if visible is not None:
                 seen, positions = pick(seen, visible[name]), positions[visible[name]]
-            streams[name] = self.stems[name](seen) + positions
+            # Maps are mostly floor: without this a token is its place, and what moves is a tenth of it.
+            mean, deviation = self.clip.levels.get(name, (0.0, 1.0))
+            streams[name] = self.stems[name]((seen - mean) / deviation) + positions
         if len(streams) == 1:
             return next(iter(streams.values()))
         first, second = self.clip.modalities

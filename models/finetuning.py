@@ -22,7 +22,7 @@ from pipeline.errors import PipelineError
 from pipeline.provenance import sha256_file
 from pipeline.splits import Split
 
-FITTED = {"window_db", "first_range_m", "range_step_m", "velocity_step_mps"}
+FITTED = {"window_db", "levels", "first_range_m", "range_step_m", "velocity_step_mps"}
 """What a clip configuration takes from training recordings, where it does not say."""
 
 

@@ -161,7 +161,7 @@ class MapReader:
 
 
 def fit_clip_config(root: Path, recordings: Sequence[str], clip: ClipConfig) -> ClipConfig:
-    """`clip` with everything filled in that training `recordings` decide: where rows begin, dB window, bin spacing.
+    """`clip` with everything filled in that training `recordings` decide: where rows begin, dB window, levels, bin spacing.
 
     Rows begin so that the range about which the recordings' moving power lies (clutter is removed) comes to the middle; the
     window goes from the 20th to the 99.9th percentile of what is left after cutting, in whole dB. Raises PipelineError without
@@ -182,7 +182,9 @@ def fit_clip_config(root: Path, recordings: Sequence[str], clip: ClipConfig) -> 
     if clip.scaling == "window":
         windows = {name: clip.window_db.get(name) or _window_db(readers, name, frames) for name in clip.modalities}
         clip = clip.model_copy(update={"window_db": windows})
-    return clip
+        readers = [MapReader(root, name, clip) for name in recordings]
+    levels = {name: clip.levels.get(name) or _levels(readers, name, frames) for name in clip.modalities}
+    return clip.model_copy(update={"levels": levels})
 
 
 def _first_range_m(readers: Sequence[MapReader], frames: int) -> float:
@@ -210,6 +212,17 @@ def _window_db(readers: Sequence[MapReader], modality: Modality, frames: int) ->
     ]
     low, high = np.percentile(np.concatenate(values), WINDOW_PERCENTILES)
     return float(np.floor(low)), float(max(np.ceil(high), np.floor(low) + 1))
+
+
+def _levels(readers: Sequence[MapReader], modality: Modality, frames: int) -> tuple[float, float]:
+    """Mean and standard deviation of all recordings' scaled maps, padding included, three figures."""
+    values = [
+        reader.scaled(modality, start, stop)[reader.valid[start:stop]].ravel()
+        for reader in readers
+        for start, stop in _blocks(reader, frames)
+    ]
+    cells = np.concatenate(values)
+    return float(f"{cells.mean():.3g}"), max(float(f"{cells.std():.3g}"), 1e-3)
 
 
 def _blocks(reader: MapReader, frames: int) -> list[tuple[int, int]]:

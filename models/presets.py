@@ -28,7 +28,7 @@ def _pretraining(batch: int, **changes: object) -> TrainConfig:
 PAPER_CLIP = ClipConfig(cube="paper", scaling="frame-minmax")
 _CHEAP = EncoderConfig(patch=(4, 16, 16))
 _SMALL = EncoderConfig(patch=(4, 8, 8), dim=192, depth=6, heads=6)
-_TINY = EncoderConfig(patch=(4, 8, 16), dim=128, depth=4, heads=4)
+_TINY = EncoderConfig(patch=(4, 16, 16), dim=128, depth=4, heads=4)
 _SYMMETRIES = AugmentConfig(mirror=0.5, reverse=0.5, jitter_frames=1, noise_db=1.0, level_db=3.0)
 
 PRESETS: dict[str, Preset] = {
@@ -63,9 +63,9 @@ PRESETS: dict[str, Preset] = {
     "tiny": Preset(
         clip=ClipConfig(first_range_m="auto", range_bins=48, doppler_bins=64, azimuth_bins=64),
         masked=MaskedConfig(encoder=_TINY, decoder_dim=96, decoder_depth=1, decoder_heads=4),
-        pose=PoseConfig(encoder=_TINY, width=128, decode="subpixel", heatmap_cells=32, sigma_cells=1.5),
+        pose=PoseConfig(encoder=_TINY, width=128, head="simcc", decode="subpixel", heatmap_cells=32, sigma_cells=1.5),
         pretraining=_pretraining(32, rate=1e-3, steps=400),
-        finetuning=TrainConfig(batch=16, rate=1e-3, steps=500, augment=_SYMMETRIES),
+        finetuning=TrainConfig(batch=16, rate=1e-3, steps=500, layer_decay=0.9, augment=_SYMMETRIES),
     ),
 }
 
