@@ -107,6 +107,8 @@ def test_the_window_holds_the_20th_to_the_99th_9_percentile(root):
     low, high = clip.window_db["rd"]
     assert np.mean(cells < low) == pytest.approx(0.2, abs=0.04)
     assert 0 < np.mean(cells > high) < 0.001 or cells.max() <= high < cells.max() + 1
+    scaled = np.clip((cells - low) / (high - low), 0, 1)
+    assert clip.levels["rd"] == pytest.approx((scaled.mean(), scaled.std()), rel=0.01)
     assert clip.range_step_m == pytest.approx(COARSE.range_resolution_m, rel=1e-6)
     assert fit_clip_config(root, ["halves"], clip) == clip  # what is fitted stays
 
