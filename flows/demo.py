@@ -43,7 +43,7 @@ DEMO_SCRIPT = "arm-raise 5, stepping 5"
 DEMO_PERSON = "p01"
 OTHER_PEOPLE = ("m01", "m02", "m03")  # of sim-move: whom networks learn from, so that they meet p01 as a stranger
 OTHERS_FRAMES = 1200
-PRETRAINING_STEPS, FINETUNING_STEPS = 100, 250
+PRETRAINING_STEPS, FINETUNING_STEPS = 400, 400
 
 
 @dataclass
