@@ -1,11 +1,16 @@
 """Fixtures for every test, and the switch that checks jaxtyping shapes while tests run."""
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# A shell that starts the tests in the background has them ignore Ctrl-C, and every program they start inherits that.
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 from jaxtyping import install_import_hook
