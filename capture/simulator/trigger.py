@@ -205,7 +205,8 @@ class SimulatedTriggerBoard:
         text = unframe(data[:-1]) or ""
         if text.startswith("P "):
             self.sent_lines.append(text)
-            if self._noise.random() < faults.trigger_lose_lines:
+            number = int(text.split(" ")[2])  # whether its line is lost depends on the pulse alone, never on timing
+            if np.random.default_rng([faults.seed, 4, number]).random() < faults.trigger_lose_lines:
                 self.lost += 1
                 return True
         if self._noise.random() < faults.trigger_garbage:
