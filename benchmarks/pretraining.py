@@ -28,6 +28,7 @@ from models.finetuning import finetune, judge_poses
 from models.floors import FLOORS, fit_floor, floor_examples
 from models.layers import pick
 from models.loader import ClipLoader, ClipSet, loader
+from models.maps import fit_clip_config
 from models.masked import MaskedAutoencoder
 from models.metrics import pose_errors
 from models.presets import Preset, preset
@@ -44,10 +45,9 @@ SHOWN = ("mpjpe_norm", "pck_norm@0.05", "root_centred_norm", "explained_motion")
 
 def settings(name: str, seed: int, pretraining_steps: int, steps: int) -> Preset:
     """The preset on both modalities, with other seeds and lengths."""
-    chosen = preset(name)
+    chosen = preset(name).on(("rd", "ra"))
     return chosen.model_copy(
         update={
-            "clip": chosen.clip.model_copy(update={"modalities": ("rd", "ra")}),
             "pretraining": chosen.pretraining.model_copy(update={"seed": seed, "steps": pretraining_steps}),
             "finetuning": chosen.finetuning.model_copy(update={"seed": seed, "steps": steps, "patience": None}),
         }
@@ -118,8 +118,6 @@ def one_seed(root: Path, hold_out: str, name: str, seed: int, lengths: tuple[int
 def floors(root: Path, hold_out: str, name: str, labelled: float) -> pd.DataFrame:
     """Floors and oracles on the same clips."""
     split = leave_one_out(people(root), hold_out)
-    from models.maps import fit_clip_config
-
     clip = fit_clip_config(root, split.train, settings(name, 0, 1, 1).clip)
     parts = (part_of(split.train, labelled), split.validation, split.test)
     train, validation, test = (floor_examples(clips(root, part, clip)) for part in parts)

@@ -147,7 +147,7 @@ def _pretrain(demo: Demo) -> None:
 
 def _finetune(demo: Demo) -> None:
     """Fit a pose network that begins with the pre-trained encoder."""
-    _train(demo, "finetune", FINETUNING_STEPS, "head=simcc", f"encoder={demo.models['pretrain']}")
+    _train(demo, "finetune", FINETUNING_STEPS, f"encoder={demo.models['pretrain']}")
 
 
 def _predict(demo: Demo) -> None:

@@ -17,6 +17,7 @@ from pipeline.manifest import ID_PATTERN
 from pipeline.splits import Split, leave_none_out, leave_one_out, people
 
 if TYPE_CHECKING:
+    from models.config import Modality
     from models.presets import Preset
     from models.training import Progress as TrainingProgress
 
@@ -94,15 +95,13 @@ def resolved_preset(request: ExperimentRequest) -> "Preset":
     """The preset of `request` with its changes; PipelineError where they do not fit."""
     from models.presets import Preset, preset
 
-    wanted = preset(request.preset).model_dump()
-    wanted["clip"]["modalities"] = ("rd", "ra") if request.modality == "dual" else (request.modality,)
+    modalities: tuple[Modality, ...] = ("rd", "ra") if request.modality == "dual" else (request.modality,)
+    wanted = preset(request.preset).on(modalities).model_dump()
     wanted["pose"] |= {
         name: value for name, value in (("method", request.method), ("head", request.head)) if value is not None
     }
     for part in ("pretraining", "finetuning"):
         wanted[part]["seed"] = request.seed
-        if request.modality == "rd":  # a mirrored person looks the same there: one input, two truths
-            wanted[part]["augment"]["mirror"] = 0.0
         if request.steps is not None:
             wanted[part]["steps"] = request.steps
     try:

@@ -104,25 +104,21 @@ def environment(server: LocalServer) -> dict[str, str]:
     """The environment in which a Prefect command talks to `server`: nothing of another server's settings remains."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     # Two networks that train at once, each on every core, take ten times as long: a run has its share of them.
-    share = str(max(1, (os.cpu_count() or 1) // POOLS["cpu"]))
-    return (
-        {"OMP_NUM_THREADS": share}
-        | kept
-        | {
-            ROOT_VARIABLE: str(server.root),
-            "PREFECT_HOME": str(server_home(server.root)),
-            "PREFECT_API_URL": server.api_url,
-            "PREFECT_SERVER_API_HOST": "127.0.0.1",
-            "PREFECT_SERVER_API_PORT": str(server.port),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
-            "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",  # SQLite: wait for a lock rather than answer 500
-            "PREFECT_WORKER_QUERY_SECONDS": "2",  # a run typed by hand starts within seconds, not ten
-            "PREFECT_CLI_PROMPT": "false",
-            "PREFECT_CLI_COLORS": "false",
-            "PYTHONUNBUFFERED": "1",
-        }
-    )
+    kept.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // POOLS["cpu"])))
+    return kept | {
+        ROOT_VARIABLE: str(server.root),
+        "PREFECT_HOME": str(server_home(server.root)),
+        "PREFECT_API_URL": server.api_url,
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(server.port),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",  # SQLite: wait for a lock rather than answer 500
+        "PREFECT_WORKER_QUERY_SECONDS": "2",  # a run typed by hand starts within seconds, not ten
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_CLI_COLORS": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def _make_home(root: Path) -> None:

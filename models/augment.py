@@ -19,14 +19,11 @@ from torch import Tensor
 from models.batch import ClipBatch
 from models.config import AugmentConfig, ClipConfig, Modality
 from pipeline.errors import PipelineError
-from pipeline.skeleton import JOINTS, MIRROR_PAIRS
+from pipeline.skeleton import MIRRORED
 
 Maps = Float[Tensor, "batch 1 frame row column"]
 
 _BANK_CELLS = 2**22
-_SWAPPED = list(range(len(JOINTS)))
-for _left, _right in MIRROR_PAIRS:
-    _SWAPPED[_left], _SWAPPED[_right] = _right, _left
 
 
 class Draws(NamedTuple):
@@ -76,8 +73,8 @@ def augmented(batch: ClipBatch, clip: ClipConfig, augment: AugmentConfig, draws:
     uv, confidence = batch.uv, batch.confidence
     uv = torch.where(draws.reverse[:, None, None, None], uv.flip(1), uv)
     confidence = torch.where(draws.reverse[:, None, None], confidence.flip(1), confidence)
-    mirrored = torch.stack([2 * augment.boresight_u - uv[..., 0], uv[..., 1]], dim=-1)[:, :, _SWAPPED]
-    swapped = confidence[:, :, _SWAPPED]
+    mirrored = torch.stack([2 * augment.boresight_u - uv[..., 0], uv[..., 1]], dim=-1)[:, :, MIRRORED]
+    swapped = confidence[:, :, MIRRORED]
     # what leaves the picture is no longer seen, and a masked joint stays at 0
     swapped = swapped * ((mirrored[..., 0] >= 0) & (mirrored[..., 0] <= 1))
     mirrored = mirrored * (swapped > 0)[..., None]

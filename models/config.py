@@ -64,7 +64,11 @@ class ClipConfig(Frozen):
         """Rows and columns of a map as a network sees it."""
         if self.resize_px is not None:
             return self.resize_px, self.resize_px
-        return self.range_bins, self.doppler_bins if modality == "rd" else self.azimuth_bins
+        return self.range_bins, self.columns(modality)
+
+    def columns(self, modality: Modality) -> int:
+        """Columns of a map before it is resampled."""
+        return self.doppler_bins if modality == "rd" else self.azimuth_bins
 
 
 class EncoderConfig(Frozen):

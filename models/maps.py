@@ -1,6 +1,6 @@
 """Radar maps as networks see them: cut out of a cube, scaled to 0..1, padded; how training recordings decide cut and scale."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -88,11 +88,17 @@ class MapReader:
         """Where maps come from: the recording's cube store. (`models.live` reads frames that are in no store yet.)"""
         return open_cube(self.root, self.recording_id)
 
+    def of(self, clip: ClipConfig) -> "MapReader":
+        """A reader of the same cube, which it need not open and look at again, for clips that differ in scale or cut alone."""
+        other = MapReader(self.root, self.recording_id, clip)
+        other.cube = self.cube
+        return other
+
     def columns(self, modality: Modality) -> slice:
         """Doppler or azimuth bins of the cube that become columns: the middle ones, zero in the middle."""
         axes = self.cube.axes
         there = len(axes.velocity_mps if modality == "rd" else axes.azimuth_deg)
-        return _middle(there, self._column_count(modality))
+        return _middle(there, self.clip.columns(modality))
 
     def db(self, modality: Modality, start: int, stop: int) -> Maps:
         """Frames `start` up to and without `stop` in dBFS, cut to the clip's rows and columns, not padded.
@@ -136,16 +142,13 @@ class MapReader:
                 f"{self.recording_id} has frames 0 to {self.frames - 1}, not {start} to {stop - 1}; ask for fewer."
             )
 
-    def _column_count(self, modality: Modality) -> int:
-        return self.clip.doppler_bins if modality == "rd" else self.clip.azimuth_bins
-
     def _cut(self, modality: Modality, values: Float32[np.ndarray, "frame range bin"]) -> Maps:
         return values[:, self.rows, self.columns(modality)]
 
     def _padded(self, modality: Modality, values: Float32[np.ndarray, "frame range bin"]) -> Maps:
         """Missing columns are added so that the zero bin comes to the middle, missing rows at the end."""
         frames, rows, columns = values.shape
-        wanted_rows, wanted_columns = self.clip.range_bins, self._column_count(modality)
+        wanted_rows, wanted_columns = self.clip.range_bins, self.clip.columns(modality)
         if (rows, columns) == (wanted_rows, wanted_columns):
             return values
         left = wanted_columns // 2 - columns // 2
@@ -176,13 +179,13 @@ def fit_clip_config(root: Path, recordings: Sequence[str], clip: ClipConfig) -> 
     frames = max(1, FITTED_FRAMES // len(readers))
     if clip.first_range_m == "auto":
         clip = clip.model_copy(update={"first_range_m": _first_range_m(readers, frames)})
-        readers = [MapReader(root, name, clip) for name in recordings]
+        readers = [reader.of(clip) for reader in readers]
     for reader in readers:
         _ = reader.cube  # every one is looked at, whether or not its maps are
     if clip.scaling == "window":
         windows = {name: clip.window_db.get(name) or _window_db(readers, name, frames) for name in clip.modalities}
         clip = clip.model_copy(update={"window_db": windows})
-        readers = [MapReader(root, name, clip) for name in recordings]
+        readers = [reader.of(clip) for reader in readers]
     levels = {name: clip.levels.get(name) or _levels(readers, name, frames) for name in clip.modalities}
     return clip.model_copy(update={"levels": levels})
 
@@ -205,24 +208,29 @@ def _first_range_m(readers: Sequence[MapReader], frames: int) -> float:
 
 def _window_db(readers: Sequence[MapReader], modality: Modality, frames: int) -> tuple[float, float]:
     """dBFS at WINDOW_PERCENTILES of all recordings' cut maps, whole decibels."""
-    values = [
-        reader.db(modality, start, stop)[reader.valid[start:stop]].ravel()
-        for reader in readers
-        for start, stop in _blocks(reader, frames)
-    ]
-    low, high = np.percentile(np.concatenate(values), WINDOW_PERCENTILES)
+    low, high = np.percentile(_cells(readers, MapReader.db, modality, frames), WINDOW_PERCENTILES)
     return float(np.floor(low)), float(max(np.ceil(high), np.floor(low) + 1))
 
 
 def _levels(readers: Sequence[MapReader], modality: Modality, frames: int) -> tuple[float, float]:
     """Mean and standard deviation of all recordings' scaled maps, padding included, three figures."""
+    cells = _cells(readers, MapReader.scaled, modality, frames)
+    return float(f"{cells.mean():.3g}"), max(float(f"{cells.std():.3g}"), 1e-3)
+
+
+def _cells(
+    readers: Sequence[MapReader],
+    read: Callable[[MapReader, Modality, int, int], Maps],
+    modality: Modality,
+    frames: int,
+) -> Float32[np.ndarray, " cell"]:
+    """Every cell of the whole frames in `_blocks` of each reader, as the method `read` gives them."""
     values = [
-        reader.scaled(modality, start, stop)[reader.valid[start:stop]].ravel()
+        read(reader, modality, start, stop)[reader.valid[start:stop]].ravel()
         for reader in readers
         for start, stop in _blocks(reader, frames)
     ]
-    cells = np.concatenate(values)
-    return float(f"{cells.mean():.3g}"), max(float(f"{cells.std():.3g}"), 1e-3)
+    return np.concatenate(values)
 
 
 def _blocks(reader: MapReader, frames: int) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from models.batch import PoseOutput
 from models.checkpoints import load_model
 from models.config import ClipConfig, Modality
 from models.maps import MapReader
+from models.metrics import plane_depth_m
 from pipeline.camera_geometry import pixel_to_metres, shares_px
 from pipeline.errors import PipelineError
 from pipeline.labels import label_arrays, labels_path, read_labels
@@ -33,7 +34,6 @@ from pipeline.recording import open_recording
 from pipeline.skeleton import JOINTS
 
 ALGORITHM_VERSION = "1"  # part of every table's key: raise it when the same model and cube give other numbers
-SHOULDERS_AND_HIPS = [JOINTS.index(f"{side}_{part}") for part in ("shoulder", "hip") for side in ("left", "right")]
 
 
 class Pose(NamedTuple):
@@ -205,9 +205,7 @@ def _metres(
     sources = sorted(set(table.loc[table["z_m"].notna(), "scale_source"]) - {"none"})
     if not sources:
         return None, "none"
-    depth_m = label_arrays(table, int(frames.max()) + 1).xyz_m[frames][:, SHOULDERS_AND_HIPS, 2]
-    plane_m = np.full(len(frames), np.nan)
-    known = np.isfinite(depth_m).any(axis=1)
-    plane_m[known] = np.nanmedian(depth_m[known], axis=1)
+    depth_m = label_arrays(table, int(frames.max()) + 1).xyz_m[frames][:, None, :, 2]
+    plane_m = plane_depth_m(depth_m, np.ones_like(depth_m))
     depth = np.broadcast_to(plane_m[:, None], uv.shape[:2])
     return pixel_to_metres(shares_px(uv, intrinsics), depth, intrinsics), ", ".join(sources)

@@ -2,7 +2,16 @@
 
 from pydantic import Field
 
-from models.config import AugmentConfig, ClipConfig, EncoderConfig, Frozen, MaskedConfig, PoseConfig, TrainConfig
+from models.config import (
+    AugmentConfig,
+    ClipConfig,
+    EncoderConfig,
+    Frozen,
+    MaskedConfig,
+    Modality,
+    PoseConfig,
+    TrainConfig,
+)
 from pipeline.errors import PipelineError
 
 
@@ -14,6 +23,18 @@ class Preset(Frozen):
     pose: PoseConfig
     pretraining: TrainConfig
     finetuning: TrainConfig = Field(default_factory=TrainConfig)
+
+    def on(self, modalities: tuple[Modality, ...]) -> "Preset":
+        """The same for those modalities. Range-Doppler alone is not mirrored: a mirrored person looks the same there, so one
+        input would have two truths.
+        """
+        changed: dict[str, Frozen] = {"clip": self.clip.model_copy(update={"modalities": modalities})}
+        if "ra" not in modalities:
+            for part in ("pretraining", "finetuning"):
+                training: TrainConfig = getattr(self, part)
+                unmirrored = training.augment.model_copy(update={"mirror": 0.0})
+                changed[part] = training.model_copy(update={"augment": unmirrored})
+        return self.model_copy(update=changed)
 
 
 PRETRAINING_RATE = 1.5e-4

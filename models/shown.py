@@ -126,7 +126,7 @@ def map_extent(reader: MapReader, modality: Modality) -> MapExtent:
     range_step_m = float(axes.range_m[1] - axes.range_m[0])  # negative where far range comes first
     near_m = float(axes.range_m[reader.rows.start]) - range_step_m / 2
     across = axes.velocity_mps if modality == "rd" else np.sin(np.radians(axes.azimuth_deg))
-    columns = clip.doppler_bins if modality == "rd" else clip.azimuth_bins
+    columns = clip.columns(modality)
     step = float(across[len(across) // 2] - across[len(across) // 2 - 1])
     left = -(columns // 2 + 0.5) * step
     return MapExtent(near_m, near_m + clip.range_bins * range_step_m, left, left + columns * step)

@@ -28,11 +28,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import PipelineError
-from pipeline.files import write_atomic
+from pipeline.parquet import write_parquet
 from pipeline.skeleton import JOINTS
 
 COLUMNS = {
@@ -112,34 +112,47 @@ def keypoint_table(
     count, joints = confidence.shape
     if joints != len(JOINTS):
         raise PipelineError(f"Labels have {len(JOINTS)} joints, not {joints}.")
+    numbers = np.arange(count) if frames is None else frames
+    rows = joint_rows(numbers, uv, xyz_m, scale_source) | {"confidence": confidence.ravel(), "track": track}
+    return pd.DataFrame(rows)[list(COLUMNS)].astype(COLUMNS)
+
+
+def joint_rows(
+    frames: Int64[np.ndarray, " frame"],
+    uv: Float[np.ndarray, "frame joint 2"],
+    xyz_m: Float64[np.ndarray, "frame joint 3"] | None,
+    scale_source: str,
+) -> dict[str, Any]:
+    """The columns that labels and predictions have in common, one row a frame and joint."""
+    count, joints = uv.shape[:2]
     places = np.full((count, joints, 3), np.nan) if xyz_m is None else xyz_m
     scaled = np.isfinite(places).any(axis=(1, 2))
-    return pd.DataFrame(
-        {
-            "frame": np.repeat(np.arange(count) if frames is None else frames, joints),
-            "joint": np.tile(np.arange(joints), count),
-            "u": uv[..., 0].ravel(),
-            "v": uv[..., 1].ravel(),
-            "confidence": confidence.ravel(),
-            "x_m": places[..., 0].ravel(),
-            "y_m": places[..., 1].ravel(),
-            "z_m": places[..., 2].ravel(),
-            "scale_source": np.repeat(np.where(scaled, scale_source, "none"), joints),
-            "track": track,
-        }
-    ).astype(COLUMNS)
+    return {
+        "frame": np.repeat(frames, joints),
+        "joint": np.tile(np.arange(joints), count),
+        "u": uv[..., 0].ravel(),
+        "v": uv[..., 1].ravel(),
+        "x_m": places[..., 0].ravel(),
+        "y_m": places[..., 1].ravel(),
+        "z_m": places[..., 2].ravel(),
+        "scale_source": np.repeat(np.where(scaled, scale_source, "none"), joints),
+    }
 
 
 def label_arrays(table: pd.DataFrame, frames: int, track: int = 0) -> LabelArrays:
     """The rows of one person as arrays over radar frames 0 to `frames` - 1; rows beyond are left out."""
     rows = table[(table["track"] == track) & table["frame"].between(0, frames - 1)]
-    where = rows["frame"].to_numpy(), rows["joint"].to_numpy()
-    shape = (frames, len(JOINTS))
-    uv, xyz_m, confidence = np.full((*shape, 2), np.nan), np.full((*shape, 3), np.nan), np.zeros(shape)
-    uv[where] = rows[["u", "v"]].to_numpy(np.float64)
-    xyz_m[where] = rows[["x_m", "y_m", "z_m"]].to_numpy(np.float64)
-    confidence[where] = rows["confidence"].to_numpy(np.float64)
-    return LabelArrays(uv, confidence, xyz_m)
+    confidence = dense(rows, frames, ["confidence"], missing=0.0)[..., 0]
+    return LabelArrays(dense(rows, frames, ["u", "v"]), confidence, dense(rows, frames, ["x_m", "y_m", "z_m"]))
+
+
+def dense(
+    rows: pd.DataFrame, frames: int, columns: list[str], missing: float = np.nan
+) -> Float64[np.ndarray, "frame joint column"]:
+    """Columns of one person's rows, which lie in frames 0 to `frames` - 1, by frame and joint; `missing` where there is none."""
+    values = np.full((frames, len(JOINTS), len(columns)), missing)
+    values[rows["frame"].to_numpy(), rows["joint"].to_numpy()] = rows[columns].to_numpy(np.float64)
+    return values
 
 
 def write_labels(root: Path, recording_id: str, labels: Labels, *, own: bool = False) -> Path:
@@ -150,11 +163,9 @@ def write_labels(root: Path, recording_id: str, labels: Labels, *, own: bool = F
     if labels.making is not None:
         said[b"making"] = labels.making.model_dump_json().encode()
     table = table.replace_schema_metadata(said)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, sink.getvalue().to_pybytes())
+        write_parquet(path, table)
     except OSError as error:
         raise PipelineError(f"{path} cannot be written: {error.strerror}.") from error
     return path

@@ -25,7 +25,8 @@ from jaxtyping import Float, Float64, Int64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import PipelineError
-from pipeline.files import write_atomic
+from pipeline.labels import dense, joint_rows
+from pipeline.parquet import write_parquet
 from pipeline.skeleton import JOINTS
 
 COLUMNS = {
@@ -92,33 +93,16 @@ def prediction_table(
     count, joints = uv.shape[:2]
     if joints != len(JOINTS):
         raise PipelineError(f"Predictions have {len(JOINTS)} joints, not {joints}.")
-    places = np.full((count, joints, 3), np.nan) if xyz_m is None else xyz_m
-    scaled = np.isfinite(places).any(axis=(1, 2))
-    return pd.DataFrame(
-        {
-            "frame": np.repeat(frames, joints),
-            "joint": np.tile(np.arange(joints), count),
-            "u": uv[..., 0].ravel(),
-            "v": uv[..., 1].ravel(),
-            "score": np.full(count * joints, np.nan) if score is None else score.ravel(),
-            "x_m": places[..., 0].ravel(),
-            "y_m": places[..., 1].ravel(),
-            "z_m": places[..., 2].ravel(),
-            "scale_source": np.repeat(np.where(scaled, scale_source, "none"), joints),
-        }
-    ).astype(COLUMNS)
+    scores = np.full(count * joints, np.nan) if score is None else score.ravel()
+    rows = joint_rows(frames, uv, xyz_m, scale_source) | {"score": scores}
+    return pd.DataFrame(rows)[list(COLUMNS)].astype(COLUMNS)
 
 
 def prediction_arrays(table: pd.DataFrame, frames: int) -> PredictionArrays:
     """The rows as arrays over radar frames 0 to `frames` - 1; rows beyond are left out."""
     rows = table[table["frame"].between(0, frames - 1)]
-    where = rows["frame"].to_numpy(), rows["joint"].to_numpy()
-    shape = (frames, len(JOINTS))
-    uv, xyz_m, score = np.full((*shape, 2), np.nan), np.full((*shape, 3), np.nan), np.full(shape, np.nan)
-    uv[where] = rows[["u", "v"]].to_numpy(np.float64)
-    xyz_m[where] = rows[["x_m", "y_m", "z_m"]].to_numpy(np.float64)
-    score[where] = rows["score"].to_numpy(np.float64)
-    return PredictionArrays(uv, score, xyz_m)
+    score = dense(rows, frames, ["score"])[..., 0]
+    return PredictionArrays(dense(rows, frames, ["u", "v"]), score, dense(rows, frames, ["x_m", "y_m", "z_m"]))
 
 
 def write_predictions(root: Path, recording_id: str, predictions: Predictions) -> Path:
@@ -126,11 +110,9 @@ def write_predictions(root: Path, recording_id: str, predictions: Predictions) -
     path = predictions_path(root, recording_id, predictions.model)
     table = pa.Table.from_pandas(predictions.table.astype(COLUMNS), preserve_index=False)
     said = {b"model": predictions.model.encode(), b"making": predictions.making.model_dump_json().encode()}
-    sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata((table.schema.metadata or {}) | said), sink, compression="zstd")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, sink.getvalue().to_pybytes())
+        write_parquet(path, table.replace_schema_metadata((table.schema.metadata or {}) | said))
     except OSError as error:
         raise PipelineError(
             f"{path} cannot be written ({error.strerror}); make room or name a writable data root with --root."

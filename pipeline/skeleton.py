@@ -22,6 +22,11 @@ COCO_INDEX: tuple[int, ...] = (0, 5, 7, 9, 6, 8, 10, 11, 12, 13, 14, 15, 16)
 MIRROR_PAIRS: tuple[tuple[int, int], ...] = ((1, 4), (2, 5), (3, 6), (7, 8), (9, 10), (11, 12))
 """Joints that change places when a person is mirrored."""
 
+MIRRORED: tuple[int, ...] = tuple(
+    dict([*MIRROR_PAIRS, *(pair[::-1] for pair in MIRROR_PAIRS)]).get(joint, joint) for joint in range(len(JOINTS))
+)
+"""Joints in their order, each under the name it has in a mirror."""
+
 LIMBS: tuple[tuple[int, int], ...] = (
     (1, 2),
     (2, 3),

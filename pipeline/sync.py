@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import PipelineError
-from pipeline.files import write_atomic
+from pipeline.parquet import write_parquet
 
 COLUMNS = {
     "run": "int64",
@@ -101,10 +101,8 @@ def write_sync(folder: Path, table: pd.DataFrame, report: SyncReport) -> Path:
     """Write `sync.parquet` into a recording folder in one atomic step."""
     arrow = pa.Table.from_pandas(table.loc[:, list(COLUMNS)].astype(COLUMNS), preserve_index=False)
     arrow = arrow.replace_schema_metadata({b"alignment": report.model_dump_json().encode()})
-    sink = pa.BufferOutputStream()
-    pq.write_table(arrow, sink, compression="zstd")
     path = folder / "sync.parquet"
-    write_atomic(path, sink.getvalue().to_pybytes())
+    write_parquet(path, arrow)
     return path
 
 

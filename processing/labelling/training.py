@@ -18,7 +18,7 @@ from jaxtyping import Float32, Float64, UInt8
 from torch.nn import functional
 
 from pipeline.errors import PipelineError
-from pipeline.skeleton import COCO_INDEX, JOINTS, MIRROR_PAIRS
+from pipeline.skeleton import COCO_INDEX, JOINTS, MIRRORED
 from processing.labelling.held_out import read_picture, read_truth
 from processing.labelling.joint_maps import BOX, CELLS, CENTRE, STRIDE, TO_CENTRE, JointMaps, save_network, scaled_light
 
@@ -32,9 +32,6 @@ _SPREAD, _LEAST_SPREAD, _MOST_SPREAD = (
 _SKIRT = 0.3  # height of a Gaussian down to which its cells' distances count
 _ANYWHERE = 0.2  # share of windows that lie anywhere
 _DISTANCES = 0.05  # weight of the distances' loss
-_MIRRORED = list(range(len(JOINTS)))
-for _left, _right in MIRROR_PAIRS:
-    _MIRRORED[_left], _MIRRORED[_right] = _right, _left
 
 
 @dataclass(frozen=True)
@@ -150,7 +147,7 @@ def _window(
     if rng.random() < 0.5:
         window = window[:, ::-1]
         joints[..., 0] = width - 1 - joints[..., 0]
-        joints = joints[:, _MIRRORED]
+        joints = joints[:, MIRRORED]
         boxes[:, [0, 2]] = width - 1 - boxes[:, [2, 0]]
     joints[..., :2] = (joints[..., :2] + 0.5) / STRIDE - 0.5
     boxes = (boxes + 0.5) / STRIDE - 0.5
