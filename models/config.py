@@ -1,12 +1,16 @@
 """What a clip, a network and a training are made of: typed, printable, stored in every checkpoint (`models.presets`)."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Modality = Literal["rd", "ra"]
 Method = Literal["maepose", "maepose-plus", "cubelearn", "poseformer", "hupr"]
 Head = Literal["heatmap", "mlp", "gcn", "simcc"]
+Floor = Literal["mean-pose", "ridge", "neighbours", "own-mean-pose", "nearest-pose"]
+FLOORS: tuple[Floor, ...] = get_args(Floor)
+ORACLES: tuple[Floor, ...] = ("own-mean-pose", "nearest-pose")
+"""Floors that read the labels they are tested on (`models.floors`)."""
 
 
 class Frozen(BaseModel):

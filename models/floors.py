@@ -14,7 +14,6 @@ is lost by never having seen their poses (paper.md, "What a prototype measured")
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -22,12 +21,9 @@ from jaxtyping import Float, Float32, Float64, Int64
 from torch.nn.functional import adaptive_avg_pool3d
 
 from models.batch import ClipBatch
+from models.config import FLOORS
 from models.metrics import Places, pose_errors
 from pipeline.errors import PipelineError
-
-Floor = Literal["mean-pose", "ridge", "neighbours", "own-mean-pose", "nearest-pose"]
-FLOORS: tuple[Floor, ...] = get_args(Floor)
-ORACLES: tuple[Floor, ...] = ("own-mean-pose", "nearest-pose")
 
 CELLS = (5, 32, 32)
 """Frames, rows and columns that maps are averaged to, at most: floors read no finer than this."""
