@@ -1,0 +1,284 @@
+"""What a study's stored predictions are worth: every measure of every fold, whole and by action, joint, distance and speed.
+
+No recording, cube or weight is read: predictions and truth lie in the study's folder (`models.study_store`). A fold is one held-out
+person. Measures are those of `models.metrics`, one value a fold and seed; `fold_values` averages the seeds inside a fold, so that
+statistics count people, and `summary` gives mean and standard deviation over folds (ddof 1).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from models.config import FLOORS, ORACLES
+from models.study import StudyConfig, StudyMethod
+from models.study_store import StudyResults
+from models.study_units import Unit, modalities
+from models.truth_frames import TruthFrames, truth_frames
+from models.unit_measures import Bins, Row, bins_of, measure_unit
+from pipeline.errors import PipelineError
+from pipeline.provenance import sha256_json
+
+Kind = Literal["ours", "baseline", "floor", "oracle"]
+KEYS = ["split", "trained_on", "test_set", "modality", "method", "held_out", "seed"]
+METRES = ("mpjpe_plane_m", "pck_plane@0.05m")
+MEASURES = (
+    "mpjpe_norm", "pck_norm@0.05", "root_centred_norm", "explained_motion", "mpjpe_px", "pck_torso@0.2", *METRES,
+)  # fmt: skip
+HIGH_IS_GOOD = frozenset({"pck_norm@0.05", "explained_motion", "pck_torso@0.2", "pck_plane@0.05m"})
+HEAD_FIELDS = {"head", "decode", "heatmap_cells", "sigma_cells", "peak_weight"}
+"""Of `models.config.PoseConfig`: what belongs to a head."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Long tables; each begins with `KEYS`, has `metric` and `value`, and the columns said here.
+
+    split: `person`, or `inside` where clips of the tested recordings were trained on (the warning; held_out is then whose recordings
+    were tested). trained_on differs from test_set in a zero-shot test. Floors that read no radar stand under every modality.
+    """
+
+    values: pd.DataFrame
+    """Nothing more: one row a unit and measure."""
+    by_action: pd.DataFrame
+    """action"""
+    by_joint: pd.DataFrame
+    """joint"""
+    by_bin: pd.DataFrame
+    """quantity (range, root_speed, joint_speed), unit, bin, low, middle, high, frames: mpjpe_norm of the frames in a bin"""
+    methods: pd.DataFrame
+    """Index: rows of the tables, by name, in the study's order and then floors; kind, method, start, head, basis. Rows of one
+    basis differ in start or head alone."""
+    ours: str
+    """The row that others are compared with."""
+    titles: dict[str, str]
+    """Of the data sets, in the study's order."""
+    simulated: dict[str, bool]
+    """By data set."""
+    scale_source: dict[str, str]
+    """By data set; `none` where some fold has no scale."""
+
+    def of_kind(self, *kinds: Kind) -> list[str]:
+        """Names of the rows of these kinds, in order."""
+        return list(self.methods.index[self.methods["kind"].isin(kinds)])
+
+
+@dataclass(frozen=True)
+class UnitRows:
+    """One unit's predictions of one test set of one person, and what of `KEYS` it is; `modalities` it stands under."""
+
+    split: str
+    trained_on: str
+    test_set: str
+    modalities: tuple[str, ...]
+    method: str
+    held_out: str
+    seed: int
+    rows: pd.DataFrame
+    """recording, frame, joint, u, v"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The long tables of an `Evaluation`, and the scale that every fold of a data set has."""
+
+    values: pd.DataFrame
+    by_action: pd.DataFrame
+    by_joint: pd.DataFrame
+    by_bin: pd.DataFrame
+    scale_source: dict[str, str]
+
+
+def evaluate(results: StudyResults) -> Evaluation:
+    """Every measure of a finished study.
+
+    Raises PipelineError where predictions are missing or do not fit the truth, where a fold has no labels, and where a held-out
+    person was trained on.
+    """
+    if results.missing:
+        first = results.missing[0].name
+        raise PipelineError(
+            f"{len(results.missing)} of the study's {len(results.missing) + len(results.makings)} units have no predictions "
+            f"(first {first}); run `maepose study` again, which makes only what is missing."
+        )
+    _refuse_trained_on(results)
+    described = results.recordings.set_index(["data_set", "recording"])
+    truth = {
+        str(name): truth_frames(rows, described.loc[str(name)])
+        for name, rows in results.truth.groupby("data_set", sort=False, observed=True)
+    }
+    measured = measure(_unit_rows(results, truth), truth)
+    simulated = results.recordings.groupby("data_set")["simulated"].any()
+    return Evaluation(
+        values=measured.values,
+        by_action=measured.by_action,
+        by_joint=measured.by_joint,
+        by_bin=measured.by_bin,
+        methods=method_table(results.config),
+        ours=results.config.our_row,
+        titles={name: rule.title or name for name, rule in results.config.data_sets.items()},
+        simulated={str(name): bool(value) for name, value in simulated.items()},
+        scale_source=measured.scale_source,
+    )
+
+
+def method_table(config: StudyConfig) -> pd.DataFrame:
+    """`Evaluation.methods` of a study."""
+    rows = {method.name: _method_row(config, method) for method in config.methods}
+    for floor in FLOORS:
+        kind = "oracle" if floor in ORACLES else "floor"
+        rows[floor] = {"kind": kind, "method": floor, "start": "", "head": "", "basis": floor}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def measure(units: Iterable[UnitRows], truth: dict[str, TruthFrames]) -> Measured:
+    """Every unit on every test set.
+
+    Raises PipelineError for predictions that do not fit the truth, a fold without labels, and a unit that does not predict the
+    same frames as the others of its fold.
+    """
+    bins = {name: _bins(frames) for name, frames in truth.items()}
+    rows: tuple[list[Row], ...] = ([], [], [], [])
+    sources: dict[str, set[str]] = {name: set() for name in truth}
+    folds: dict[Row, tuple[str, bytes]] = {}
+    for unit in units:
+        frames = truth[unit.test_set]
+        what = f"{unit.method} ({'/'.join(unit.modalities)}, without {unit.held_out}, seed {unit.seed})"
+        at, places = frames.at(unit.rows, f"{what} on {unit.test_set}")
+        if not (frames.confidence[at] > 0).any():
+            raise PipelineError(
+                f"The fold of {unit.held_out} has no labels on {unit.test_set}; label the recordings or leave the person out."
+            )
+        fold = (unit.split, unit.trained_on, unit.test_set, unit.held_out)
+        other, wanted = folds.setdefault(fold, (what, at.tobytes()))
+        if wanted != at.tobytes():
+            raise PipelineError(
+                f"{what} and {other} predict different frames of {unit.test_set}, so they cannot be compared; "
+                "remove their predictions and run the study again."
+            )
+        measured = measure_unit(frames, at, places, bins[unit.test_set])
+        sources[unit.test_set].add(measured.scale_source)
+        for modality in unit.modalities:
+            keys = (unit.split, unit.trained_on, unit.test_set, modality, unit.method, unit.held_out, unit.seed)
+            for table, found in zip(rows, measured[:4], strict=True):
+                table += [(*keys, *row) for row in found]
+    if not rows[0]:
+        raise PipelineError("The study has no predictions yet; run `maepose study` first.")
+    by = ([], ["action"], ["joint"], ["quantity", "bin", "frames"])
+    tables = [pd.DataFrame(found, columns=[*KEYS, *more, "metric", "value"]) for found, more in zip(rows, by, strict=True)]
+    edges = pd.concat(one.table.assign(test_set=name, quantity=one.quantity, unit=one.unit) for name in bins for one in bins[name])
+    tables[3] = tables[3].merge(edges.rename_axis("bin").reset_index(), how="left", on=["test_set", "quantity", "bin"])
+    return Measured(*tables, {name: _one_scale(found) for name, found in sources.items()})
+
+
+def fold_values(table: pd.DataFrame, *extra: str) -> pd.DataFrame:
+    """A table of an `Evaluation` with seeds averaged inside each fold: `KEYS` but seed, `extra`, metric, value, seeds."""
+    keys = [key for key in KEYS if key != "seed"] + [*extra, "metric"]
+    grouped = table.groupby(keys, sort=False, observed=True)
+    return grouped.agg(value=("value", "mean"), seeds=("seed", "nunique")).reset_index()
+
+
+def summary(table: pd.DataFrame, *extra: str) -> pd.DataFrame:
+    """Over folds: mean, sd (ddof 1; NaN of one fold), folds. And seeds, seed_sd: how the mean over folds spreads from seed to seed
+    (ddof 1; NaN of one seed). `KEYS` but held_out and seed, `extra` and metric come first.
+    """
+    keys = [key for key in KEYS if key not in ("seed", "held_out")] + [*extra, "metric"]
+    folds = fold_values(table, *extra).groupby(keys, sort=False, observed=True)["value"]
+    over_folds = folds.agg(mean="mean", sd="std", folds="count")
+    by_seed = table.groupby([*keys, "seed"], sort=False, observed=True)["value"].mean()
+    over_seeds = by_seed.groupby(level=list(range(len(keys))), sort=False, observed=True).agg(seeds="count", seed_sd="std")
+    return over_folds.join(over_seeds).reset_index()
+
+
+def folds_by_method(
+    evaluation: Evaluation, metric: str, test_set: str, modality: str, methods: Sequence[str], trained_on: str | None = None
+) -> pd.DataFrame:
+    """One row a held-out person, one column a method: what `models.statistics.compare` takes; NaN where a fold lacks a method.
+
+    `trained_on` None: the test set itself. Raises PipelineError for a measure that there is not (metres without scale, a name
+    that is none), and for methods that were never run there.
+    """
+    require_measure(evaluation, metric, test_set)
+    folds = fold_values(evaluation.values)
+    chosen = folds[
+        (folds["metric"] == metric)
+        & (folds["test_set"] == test_set)
+        & (folds["trained_on"] == (trained_on or test_set))
+        & (folds["modality"] == modality)
+        & (folds["split"] == "person")
+    ]
+    missing = [name for name in methods if name not in set(chosen["method"])]
+    if missing:
+        raise PipelineError(
+            f"The study has no predictions of {', '.join(missing)} on {test_set} ({modality}); add them to it and run it again."
+        )
+    return chosen.pivot(index="held_out", columns="method", values="value")[list(methods)].sort_index()
+
+
+def require_measure(evaluation: Evaluation, metric: str, test_set: str) -> None:
+    """Raises PipelineError where `metric` is no measure, and where it is in metres and some fold has no scale."""
+    if metric not in MEASURES:
+        raise PipelineError(f"There is no measure {metric!r}; the measures are {', '.join(MEASURES)}.")
+    if metric in METRES and evaluation.scale_source.get(test_set, "none") == "none":
+        raise PipelineError(
+            f"No scale was recorded for every fold of {test_set}, so {metric} cannot be given in metres; "
+            "use mpjpe_norm, or label with depth or a known height."
+        )
+
+
+def _method_row(config: StudyConfig, method: StudyMethod) -> dict[str, str]:
+    """kind, method, start, head, and a digest of all else."""
+    used = config.preset_of(method, "dual")  # one for all, so that rows which read different maps compare
+    preset = used.model_dump(mode="json", exclude={"clip": {"modalities"}, "pose": HEAD_FIELDS})
+    ours = method.name == config.our_row or method.method.startswith("maepose")
+    return {
+        "kind": "ours" if ours else "baseline",
+        "method": method.method,
+        "start": method.start,
+        "head": used.pose.head,
+        "basis": sha256_json(preset)[:12],
+    }
+
+
+def _unit_rows(results: StudyResults, truth: dict[str, TruthFrames]) -> Iterator[UnitRows]:
+    """A unit that reads no radar stands under every modality; one split inside recordings is tested person by person."""
+    for unit in results.units:
+        under = modalities(results.config) if unit.modality == "none" else (unit.modality,)
+        for test_set, rows in results.predictions(unit).groupby("test_set", sort=False, observed=True):
+            for person, part in _by_person(rows, truth[str(test_set)], unit):
+                yield UnitRows(unit.split, unit.data_set, str(test_set), under, unit.row, person, unit.seed, part)
+
+
+def _by_person(rows: pd.DataFrame, truth: TruthFrames, unit: Unit) -> list[tuple[str, pd.DataFrame]]:
+    people = rows["recording"].astype(str).map(truth.person_of)
+    if unit.split == "person":
+        if not people.eq(unit.held_out).all():
+            raise PipelineError(f"{unit.name} holds predictions of others than {unit.held_out}; remove it and run the study again.")
+        return [(str(unit.held_out), rows)]
+    return [(str(person), part) for person, part in rows.groupby(people, sort=True)]
+
+
+def _refuse_trained_on(results: StudyResults) -> None:
+    theirs = results.recordings.groupby("person")["recording"].agg(set).to_dict()
+    for making in results.makings.values():
+        person = making.unit.held_out
+        both = sorted(theirs.get(person, set()) & {*making.train, *making.validation}) if person else []
+        if both:
+            raise PipelineError(
+                f"{person} is held out of {making.unit.name} but {both[0]}, a recording of theirs, was trained on; "
+                "remove its predictions and run the study again."
+            )
+
+
+def _one_scale(sources: set[str]) -> str:
+    return "none" if not sources or "none" in sources else "+".join(sorted(sources))
+
+
+def _bins(truth: TruthFrames) -> list[Bins]:
+    speed_unit = "m/s" if truth.in_metres else "picture/s"
+    speeds = truth.speeds()
+    return [
+        bins_of("range", "m", truth.range_m),
+        *(bins_of(name, speed_unit, speeds[name].to_numpy()) for name in ("root_speed", "joint_speed")),
+    ]
