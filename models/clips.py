@@ -31,7 +31,8 @@ COLUMNS = {
 def clip_table(root: Path, recordings: Sequence[str], clip: ClipConfig, *, stride: int, labelled: bool) -> pd.DataFrame:
     """Every clip of `recordings`, one each `stride` frames: columns `COLUMNS`; recordings as given, clips by their start.
 
-    A clip never reaches across a frame that lost bytes, a pulse the radar missed, or the border of an action's segment.
+    A clip never reaches across a frame that lost bytes, a pulse the radar missed, the border of an action's segment, or out of
+    the part of the recording that `clip` is taken from.
     `labelled`: only clips with at least one joint seen in at least one target frame.
     Raises PipelineError for no recordings at all, one without cube (or, `labelled`, without labels), and where no clip is left.
     """
@@ -95,7 +96,9 @@ def _clips_of(root: Path, recording_id: str, clip: ClipConfig, stride: int) -> p
     recording = open_recording(root, recording_id)
     valid = MapReader(root, recording_id, clip).valid
     rows = []
+    begin, end = (round(share * len(valid)) for share in clip.part)
     for first, stop, action in stretches(recording, valid):
+        first, stop = max(first, begin), min(stop, end)
         latest = stop - clip.frames
         rows += [(recording_id, start, first, latest, action) for start in range(first, latest + 1, stride)]
     table = pd.DataFrame(rows, columns=["recording", "start", "earliest", "latest", "action"])

@@ -28,6 +28,9 @@ class ClipConfig(Frozen):
     modalities: tuple[Modality, ...] = Field(("rd",), description="rd, ra, or both (Dual)")
     frames: int = Field(20, ge=1)
     targets: tuple[int, ...] = Field((3, 7, 11, 15, 19), description="frames of a clip that a pose is predicted for")
+    part: tuple[float, float] = Field(
+        (0.0, 1.0), description="share of every recording that clips are taken from: all of it, or its first four fifths"
+    )
     cube: Literal["default", "paper"] = Field("default", description="preset that the cubes must have been made with")
     scaling: Literal["frame-minmax", "window"] = Field(
         "window", description="every map by its own minimum and maximum, or one fixed dB window for all"
@@ -62,6 +65,8 @@ class ClipConfig(Frozen):
             raise ValueError("modalities are rd, ra, or both, each once")
         if not self.targets or list(self.targets) != sorted(set(self.targets)) or self.targets[-1] >= self.frames:
             raise ValueError(f"targets ascend and lie within the {self.frames} frames of a clip")
+        if not 0 <= self.part[0] < self.part[1] <= 1:
+            raise ValueError("part goes from a share of a recording to a larger one, 0 to 1")
         return self
 
     def map_shape(self, modality: Modality) -> tuple[int, int]:

@@ -145,15 +145,28 @@ def write_predictions(folder: Path, making: UnitMaking, rows: pd.DataFrame) -> P
     return path
 
 
-def write_truth(folder: Path, data_set: str, rows: pd.DataFrame, recordings: Iterable[TestedRecording]) -> Path:
-    """Write a data set's labels (columns `TRUE` but `data_set`) in one atomic step; PipelineError as `write_predictions`."""
+def write_truth(
+    folder: Path, data_set: str, rows: pd.DataFrame, recordings: Iterable[TestedRecording], key: str = ""
+) -> Path:
+    """Write a data set's labels (columns `TRUE` but `data_set`) in one atomic step; PipelineError as `write_predictions`.
+
+    Same `key`, same table.
+    """
     path = truth_path(folder, data_set)
     places, metres = ("u", "v", "confidence"), ("x_m", "y_m", "z_m", "range_m")
     table = rows.assign(data_set=data_set)[list(TRUE)].sort_values(["recording", "frame", "joint"], ignore_index=True)
     rounded = {name: table[name].round(5) for name in places} | {name: table[name].round(4) for name in metres}
     said = json.dumps([one.model_dump(mode="json") for one in recordings])
-    _write(path, table.assign(**rounded).astype(TRUE), {"recordings": said})
+    _write(path, table.assign(**rounded).astype(TRUE), {"recordings": said, "key": key})
     return path
+
+
+def read_truth_key(folder: Path, data_set: str) -> str | None:
+    """What a data set's labels were written from; None where they are not there."""
+    try:
+        return (pq.read_schema(truth_path(folder, data_set)).metadata or {}).get(b"key", b"").decode()
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def read_making(folder: Path, unit: Unit | str) -> UnitMaking | None:

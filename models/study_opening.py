@@ -1,0 +1,126 @@
+"""A study opened over its data: what each unit's predictions depend on, which are current, and who is at one."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from models.study import StudyConfig, read_study, write_study
+from models.study_folds import StudyData, resolve
+from models.study_store import read_making, read_truth
+from models.study_truth import write_truths
+from models.study_units import STUDY_VERSION, Unit, asked, study_folder, units
+from pipeline.cube import open_cube
+from pipeline.errors import PipelineError
+from pipeline.labels import labels_path
+from pipeline.provenance import sha256_file, sha256_json
+
+
+@dataclass(frozen=True)
+class Study:
+    """A resolved study over its data, and the folder it fills."""
+
+    data: StudyData
+    folder: Path
+
+    @property
+    def config(self) -> StudyConfig:
+        return self.data.config
+
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """Every unit, in order."""
+        return units(self.config)
+
+    @cached_property
+    def _digests(self) -> dict[str, tuple[str, str]]:
+        """Cube key and digest of the labels of each recording."""
+        root, names = self.data.root, self.data.table["id"]
+        return {name: (open_cube(root, name).key, sha256_file(labels_path(root, name))) for name in names}
+
+    def unit(self, name: str) -> Unit:
+        """The unit called `name`; PipelineError naming some that there are."""
+        found = next((unit for unit in self.units if unit.name == name), None)
+        if found is None:
+            some = ", ".join(unit.name for unit in self.units[:3])
+            raise PipelineError(f"The study {self.config.name} has no unit {name!r}; there are {some}, ...")
+        return found
+
+    def key(self, unit: Unit) -> str:
+        """What a unit's predictions depend on."""
+        tested = [(name, self.cubes(names), self.labels(names)) for name, names in self.data.tested(unit).items()]
+        split = self.data.split(unit)
+        read = [*self.cubes(split.train), *self.cubes(split.validation)]
+        read += [*self.labels(split.train), *self.labels(split.validation)]
+        begun = self.data.pretraining_split(unit)
+        encoder = [self.cubes(begun.train), self.cubes(begun.validation)] if unit.kind == "network" else []
+        return sha256_json([STUDY_VERSION, asked(self.config, unit), tested, read, encoder])
+
+    def cubes(self, recordings: tuple[str, ...]) -> list[str]:
+        """Keys of their cubes."""
+        return [self._digests[name][0] for name in recordings]
+
+    def labels(self, recordings: tuple[str, ...]) -> list[str]:
+        """Digests of their labels."""
+        return [self._digests[name][1] for name in recordings]
+
+    def is_current(self, unit: Unit) -> bool:
+        """Whether a unit's predictions are there and are those of this study over this data."""
+        making = read_making(self.folder, unit)
+        return making is not None and making.key == self.key(unit)
+
+
+def open_study(root: Path, path: Path) -> Study:
+    """The study in the file `path` over the recordings under `root`; its folder then holds the resolved study and the truth.
+
+    Raises PipelineError for everything that can be found wrong before anything is trained: a file that does not fit, recordings
+    without cubes or labels, people that cannot be held out.
+    """
+    data = resolve(root, read_study(path))
+    study = Study(data, study_folder(root, data.config))
+    data.check()
+    _ = study._digests
+    write_truths(data, study.folder)
+    _check_labelled(study)
+    resolved = study.folder / "study.yaml"
+    if not resolved.exists() or read_study(resolved) != data.config:
+        write_study(resolved, data.config)
+    return study
+
+
+def _check_labelled(study: Study) -> None:
+    """Raises PipelineError for a fold in which not one joint of one clip is labelled, and a zero-shot test of nobody."""
+    config = study.config
+    for data_set in config.data_sets:
+        truth, _ = read_truth(study.folder, data_set)
+        labelled = set(truth.loc[truth["confidence"] > 0, "person"])
+        blind = [person for person in config.folds(data_set) if person not in labelled]
+        if blind and data_set not in config.test_only:
+            raise PipelineError(
+                f"The fold of {blind[0]} in data set {data_set} has no labels: no clip shows a joint at a target frame; "
+                "label their recordings anew, or leave them out of `people`."
+            )
+        if not labelled:
+            raise PipelineError(f"zero_shot: nobody who is held out has a labelled clip in data set {data_set}.")
+
+
+@contextmanager
+def claimed(study: Study, name: str, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock `name` of a study while the block lasts; False where another process holds it and `wait` is not set."""
+    path = study.folder / "locks" / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("w")
+    except OSError as error:
+        raise PipelineError(
+            f"{path} cannot be written ({error.strerror}); make room or choose another root."
+        ) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -1,0 +1,130 @@
+"""The labels that a study's predictions are held against, and what is known of the recordings they belong to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+
+from models.clips import clip_table
+from models.config import ClipConfig
+from models.maps import MapReader
+from models.metrics import HIPS, SHOULDERS
+from models.study_folds import INSIDE_TEST, StudyData
+from models.study_store import TestedRecording, read_truth_key, write_truth
+from models.study_units import modalities
+from pipeline.camera_frames import StreamIntrinsics
+from pipeline.errors import PipelineError
+from pipeline.labels import label_arrays, labels_path, read_labels
+from pipeline.manifest import RecordingManifest
+from pipeline.provenance import sha256_file, sha256_json
+from pipeline.recording import open_recording
+from pipeline.skeleton import JOINTS
+
+TRUTH_VERSION = "1"
+
+
+def write_truths(data: StudyData, folder: Path) -> None:
+    """Write the labels of every data set at every frame that some unit may be tested at, where they are not current.
+
+    Raises PipelineError for a recording without cube or labels, and where no clip fits.
+    """
+    shapes = clip_shapes(data)
+    for data_set in data.config.data_sets:
+        recordings = tested_recordings(data, data_set)
+        labels = [[name, sha256_file(labels_path(data.root, name))] for name in recordings]
+        key = sha256_json([TRUTH_VERSION, labels, [shape.model_dump(mode="json") for shape in shapes]])
+        if read_truth_key(folder, data_set) != key:
+            rows = pd.concat([_labels(data.root, name, shapes) for name in recordings], ignore_index=True)
+            write_truth(folder, data_set, rows, [_described(data.root, name) for name in recordings], key)
+
+
+def tested_recordings(data: StudyData, data_set: str) -> tuple[str, ...]:
+    """Recordings of a data set that some unit is tested on: of people held out, or of everybody where it is split inside."""
+    if data.config.inside_split and data_set in data.config.trained_sets:
+        return data.recordings_of(data_set)
+    return tuple(sorted(name for person in data.config.people for name in data.recordings_of(data_set, person)))
+
+
+def clip_shapes(data: StudyData) -> tuple[ClipConfig, ...]:
+    """The clips that units are tested on, as far as they decide which frames those are."""
+    config = data.config
+    clips = [config.base_preset(modality).clip for modality in modalities(config)]
+    clips += [config.preset_of(row, modality).clip for row in config.methods for modality in config.modalities_of(row)]
+    parts = [(0.0, 1.0), *([INSIDE_TEST] if config.inside_split else [])]
+    different = {(clip.frames, clip.targets, clip.cube): clip for clip in reversed(clips)}
+    return tuple(clip.model_copy(update={"part": part}) for clip in different.values() for part in parts)
+
+
+def _labels(root: Path, recording_id: str, shapes: Sequence[ClipConfig]) -> pd.DataFrame:
+    """Labels of one recording at the target frames of clips that lie end to end."""
+    actions: dict[int, str] = {}
+    for clip in shapes:
+        for start, action in _starts(root, recording_id, clip):
+            actions |= dict.fromkeys((start + target for target in clip.targets), action)
+    frames = np.array(sorted(actions), np.int64)
+    table = read_labels(root, recording_id).table
+    arrays = label_arrays(table, int(frames.max(initial=0)) + 1)
+    uv, confidence, xyz_m = arrays.uv[frames], arrays.confidence[frames], arrays.xyz_m[frames]
+    confidence = np.where(np.isfinite(uv).all(axis=-1), confidence, 0)
+    away_m = np.where(confidence > 0, np.linalg.norm(xyz_m, axis=-1), np.nan)[:, [*SHOULDERS, *HIPS]]
+    seen = np.isfinite(away_m).any(axis=1)
+    range_m = np.full(len(frames), np.nan)
+    range_m[seen] = np.nanmedian(away_m[seen], axis=1)
+    sources = table.drop_duplicates("frame").set_index("frame")["scale_source"].reindex(frames).fillna("none")
+    return pd.DataFrame(
+        {
+            "recording": recording_id,
+            "person": open_recording(root, recording_id).manifest.participant,
+            "action": np.repeat([actions[int(frame)] for frame in frames], len(JOINTS)),
+            "frame": np.repeat(frames, len(JOINTS)),
+            "joint": np.tile(np.arange(len(JOINTS)), len(frames)),
+            "u": uv[..., 0].ravel(),
+            "v": uv[..., 1].ravel(),
+            "confidence": confidence.ravel(),
+            **{axis: xyz_m[..., number].ravel() for number, axis in enumerate(("x_m", "y_m", "z_m"))},
+            "range_m": np.repeat(range_m, len(JOINTS)),
+            "scale_source": np.repeat(sources.to_numpy(), len(JOINTS)),
+        }
+    )
+
+
+def _starts(root: Path, recording_id: str, clip: ClipConfig) -> list[tuple[int, str]]:
+    """First frames and actions of a recording's clips; none where it is too short, which matters if all of a fold's are."""
+    _ = MapReader(root, recording_id, clip).cube  # a cube that does not fit is no short recording
+    try:
+        table = clip_table(root, [recording_id], clip, stride=clip.frames, labelled=True)
+    except PipelineError:
+        return []
+    return list(zip(table["start"].tolist(), table["action"].tolist(), strict=True))
+
+
+def _described(root: Path, recording_id: str) -> TestedRecording:
+    recording = open_recording(root, recording_id)
+    manifest, making = recording.manifest, read_labels(root, recording_id).making
+    camera = _intrinsics(manifest)
+    size = (camera.width, camera.height) if camera is not None else None
+    size = making.picture_px if making is not None and making.picture_px is not None else size
+    return TestedRecording(
+        recording=recording_id,
+        person=manifest.participant or "",
+        others=manifest.others,
+        simulated=manifest.simulated,
+        frames=recording.frame_count,
+        period_s=recording.frame_period_s,
+        width_px=size[0] if size else None,
+        height_px=size[1] if size else None,
+        fx_px=camera.fx if camera is not None else None,
+        fy_px=camera.fy if camera is not None else None,
+    )
+
+
+def _intrinsics(manifest: RecordingManifest) -> StreamIntrinsics | None:
+    """Of the camera whose pictures were labelled; simulated data sets without pictures name that of their labels in `rig`."""
+    if manifest.camera is not None:
+        return manifest.camera.color
+    try:
+        return StreamIntrinsics.model_validate(manifest.rig.get("camera"))
+    except ValidationError:
+        return None
