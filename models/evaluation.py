@@ -1,7 +1,7 @@
 """What a study's stored predictions are worth: every measure of every fold, whole and by action, joint, distance and speed.
 
-No recording, cube or weight is read: predictions and truth lie in the study's folder (`models.study_store`). A fold is one held-out
-person. Measures are those of `models.metrics`, one value a fold and seed; `fold_values` averages the seeds inside a fold, so that
+No recording, cube or weight is read: predictions and truth lie in the study's folder (`models.study_store`). A fold is one person
+held out. Measures are those of `models.metrics`, one value a fold and seed; `fold_values` averages seeds inside a fold, so that
 statistics count people, and `summary` gives mean and standard deviation over folds (ddof 1).
 """
 
@@ -35,8 +35,8 @@ HEAD_FIELDS = {"head", "decode", "heatmap_cells", "sigma_cells", "peak_weight"}
 class Evaluation:
     """Long tables; each begins with `KEYS`, has `metric` and `value`, and the columns said here.
 
-    split: `person`, or `inside` where clips of the tested recordings were trained on (the warning; held_out is then whose recordings
-    were tested). trained_on differs from test_set in a zero-shot test. Floors that read no radar stand under every modality.
+    split: `person`, or `inside` where clips of the tested recordings were trained on (the warning; held_out is then whose
+    recordings were tested). trained_on differs from test_set in a zero-shot test. Floors that read no radar stand in every modality.
     """
 
     values: pd.DataFrame
@@ -58,6 +58,11 @@ class Evaluation:
     """By data set."""
     scale_source: dict[str, str]
     """By data set; `none` where some fold has no scale."""
+
+    def place(self, trained_on: str, test_set: str) -> str:
+        """A data set's title, or from which to which."""
+        own = self.titles[test_set]
+        return own if trained_on == test_set else f"{self.titles[trained_on]} → {own}"
 
     def of_kind(self, *kinds: Kind) -> list[str]:
         """Names of the rows of these kinds, in order."""
@@ -105,7 +110,7 @@ def evaluate(results: StudyResults) -> Evaluation:
     _refuse_trained_on(results)
     described = results.recordings.set_index(["data_set", "recording"])
     truth = {
-        str(name): truth_frames(rows, described.loc[str(name)])
+        str(name): truth_frames(rows, described.loc[[str(name)]].droplevel(0))
         for name, rows in results.truth.groupby("data_set", sort=False, observed=True)
     }
     measured = measure(_unit_rows(results, truth), truth)
@@ -165,11 +170,16 @@ def measure(units: Iterable[UnitRows], truth: dict[str, TruthFrames]) -> Measure
                 table += [(*keys, *row) for row in found]
     if not rows[0]:
         raise PipelineError("The study has no predictions yet; run `maepose study` first.")
-    by = ([], ["action"], ["joint"], ["quantity", "bin", "frames"])
-    tables = [pd.DataFrame(found, columns=[*KEYS, *more, "metric", "value"]) for found, more in zip(rows, by, strict=True)]
-    edges = pd.concat(one.table.assign(test_set=name, quantity=one.quantity, unit=one.unit) for name in bins for one in bins[name])
+    by: tuple[list[str], ...] = ([], ["action"], ["joint"], ["quantity", "bin", "frames"])
+    tables = [
+        pd.DataFrame(found, columns=[*KEYS, *more, "metric", "value"]) for found, more in zip(rows, by, strict=True)
+    ]
+    edges = pd.concat(
+        one.table.assign(test_set=name, quantity=one.quantity, unit=one.unit) for name in bins for one in bins[name]
+    )
     tables[3] = tables[3].merge(edges.rename_axis("bin").reset_index(), how="left", on=["test_set", "quantity", "bin"])
-    return Measured(*tables, {name: _one_scale(found) for name, found in sources.items()})
+    values, by_action, by_joint, by_bin = tables
+    return Measured(values, by_action, by_joint, by_bin, {name: _one_scale(found) for name, found in sources.items()})
 
 
 def fold_values(table: pd.DataFrame, *extra: str) -> pd.DataFrame:
@@ -180,19 +190,26 @@ def fold_values(table: pd.DataFrame, *extra: str) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame, *extra: str) -> pd.DataFrame:
-    """Over folds: mean, sd (ddof 1; NaN of one fold), folds. And seeds, seed_sd: how the mean over folds spreads from seed to seed
-    (ddof 1; NaN of one seed). `KEYS` but held_out and seed, `extra` and metric come first.
+    """Over folds: mean, sd (ddof 1; NaN of one fold), folds. And seeds, seed_sd: how the mean over folds spreads over seeds (ddof
+    1; NaN of one seed). `KEYS` but held_out and seed, `extra` and metric come first.
     """
     keys = [key for key in KEYS if key not in ("seed", "held_out")] + [*extra, "metric"]
     folds = fold_values(table, *extra).groupby(keys, sort=False, observed=True)["value"]
     over_folds = folds.agg(mean="mean", sd="std", folds="count")
     by_seed = table.groupby([*keys, "seed"], sort=False, observed=True)["value"].mean()
-    over_seeds = by_seed.groupby(level=list(range(len(keys))), sort=False, observed=True).agg(seeds="count", seed_sd="std")
+    over_seeds = by_seed.groupby(level=list(range(len(keys))), sort=False, observed=True).agg(
+        seeds="count", seed_sd="std"
+    )
     return over_folds.join(over_seeds).reset_index()
 
 
 def folds_by_method(
-    evaluation: Evaluation, metric: str, test_set: str, modality: str, methods: Sequence[str], trained_on: str | None = None
+    evaluation: Evaluation,
+    metric: str,
+    test_set: str,
+    modality: str,
+    methods: Sequence[str],
+    trained_on: str | None = None,
 ) -> pd.DataFrame:
     """One row a held-out person, one column a method: what `models.statistics.compare` takes; NaN where a fold lacks a method.
 
@@ -253,8 +270,10 @@ def _unit_rows(results: StudyResults, truth: dict[str, TruthFrames]) -> Iterator
 def _by_person(rows: pd.DataFrame, truth: TruthFrames, unit: Unit) -> list[tuple[str, pd.DataFrame]]:
     people = rows["recording"].astype(str).map(truth.person_of)
     if unit.split == "person":
-        if not people.eq(unit.held_out).all():
-            raise PipelineError(f"{unit.name} holds predictions of others than {unit.held_out}; remove it and run the study again.")
+        if not people.eq(str(unit.held_out)).all():
+            raise PipelineError(
+                f"{unit.name} holds predictions of others than {unit.held_out}; remove it and run the study again."
+            )
         return [(str(unit.held_out), rows)]
     return [(str(person), part) for person, part in rows.groupby(people, sort=True)]
 

@@ -48,15 +48,19 @@ class TruthFrames:
     @cached_property
     def _frame_keys(self) -> Int64[np.ndarray, " frame"]:
         """Ascending."""
-        return _keys(self._recordings.get_indexer(self.frames.get_level_values(0)), self.frames.get_level_values(1).to_numpy())
+        return _keys(
+            self._recordings.get_indexer(self.frames.get_level_values(0)), self.frames.get_level_values(1).to_numpy()
+        )
 
-    def at(self, rows: pd.DataFrame, what: str) -> tuple[Int64[np.ndarray, " frame"], Float64[np.ndarray, "frame joint 2"]]:
+    def at(
+        self, rows: pd.DataFrame, what: str
+    ) -> tuple[Int64[np.ndarray, " frame"], Float64[np.ndarray, "frame joint 2"]]:
         """Frames that `rows` (columns recording, frame, joint, u, v) predict, as positions in this truth, and their poses.
 
         Raises PipelineError, naming `what`, for a frame that is not labelled or not predicted in all joints.
         """
         names, which = np.unique(rows["recording"].astype(str).to_numpy(str), return_inverse=True)
-        keys = _keys(self._recordings.get_indexer(names)[which], rows["frame"].to_numpy())
+        keys = _keys(self._recordings.get_indexer(pd.Index(names))[which], rows["frame"].to_numpy())
         wanted, codes = np.unique(keys, return_inverse=True)
         at = np.minimum(np.searchsorted(self._frame_keys, wanted), len(self._frame_keys) - 1)
         strange = self._frame_keys[at] != wanted
@@ -125,7 +129,7 @@ def truth_frames(rows: pd.DataFrame, recordings: pd.DataFrame) -> TruthFrames:
     known = recordings.loc[frames.get_level_values(0)]
     sizes, focals = (known[[f"{x}_px", f"{y}_px"]].to_numpy(np.float64) for x, y in (("width", "height"), ("fx", "fy")))
     return TruthFrames(
-        frames=frames,
+        frames=pd.MultiIndex.from_tuples(frames, names=FRAME_KEY),
         person=once["person"].astype(str).to_numpy(),
         action=once["action"].astype(str).to_numpy(),
         scale_source=once["scale_source"].astype(str).to_numpy(),

@@ -60,7 +60,9 @@ def measure_unit(
     view = truth.view(at)
     whole = dict(pose_errors(predicted, true, confidence, view))
     source = str(whole.pop("scale_source", "none"))
-    actions = errors_by(list(truth.action[at]), predicted, true, confidence, view).drop(columns="scale_source", errors="ignore")
+    actions = errors_by(list(truth.action[at]), predicted, true, confidence, view).drop(
+        columns="scale_source", errors="ignore"
+    )
     off = joint_distances(predicted, true, confidence)[:, 0]
     return UnitMeasures(
         list(whole.items()),
@@ -73,7 +75,11 @@ def measure_unit(
 
 def _long(wide: pd.DataFrame) -> list[Row]:
     values = wide.to_numpy(np.float64).tolist()
-    return [(key, name, value) for key, row in zip(wide.index, values, strict=True) for name, value in zip(wide, row, strict=True)]
+    return [
+        (key, name, value)
+        for key, row in zip(wide.index, values, strict=True)
+        for name, value in zip(wide, row, strict=True)
+    ]
 
 
 def _by_bin(off: Float64[np.ndarray, "frame joint"], which: Int64[np.ndarray, " frame"], bins: Bins) -> list[Row]:

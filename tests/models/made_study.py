@@ -83,7 +83,9 @@ def write_unit(
         wrong = places + share * (part[["u", "v"]] - places) + rng.normal(0, level / 1.25, (len(part), 2))
         parts.append(part[["recording", "frame", "joint"]].assign(test_set=test_set, u=wrong["u"], v=wrong["v"]))
     steps = range(0, 500, 50)
-    curve = tuple(Judged(step=s, loss=2 * np.exp(-s / 150), validation=errors[unit.row] * (1 + np.exp(-s / 100))) for s in steps)
+    curve = tuple(
+        Judged(step=s, loss=2 * np.exp(-s / 150), validation=errors[unit.row] * (1 + np.exp(-s / 100))) for s in steps
+    )
     network = unit.kind == "network"
     making = UnitMaking(
         unit=unit,
@@ -127,8 +129,15 @@ def made_truth(
             parts.append(pd.DataFrame(columns))
             recordings.append(
                 TestedRecording(
-                    recording=name, person=person, simulated=True, frames=4 * frames + 10, period_s=0.1,
-                    width_px=640, height_px=480, fx_px=600, fy_px=600,
-                )  # fmt: skip
+                    recording=name,
+                    person=person,
+                    simulated=True,
+                    frames=4 * frames + 10,
+                    period_s=0.1,
+                    width_px=640,
+                    height_px=480,
+                    fx_px=600,
+                    fy_px=600,
+                )
             )
     return pd.concat(parts, ignore_index=True), recordings
