@@ -14,6 +14,7 @@ from pipeline.errors import PipelineError
 from pipeline.settings import data_root
 
 ROOT_VARIABLE = "MAEPOSE_ROOT"
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 def worker_root() -> Path:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flows.verbs import cubes, labels, models, recordings, rig, server, simulation
+from flows.verbs import cubes, labels, models, recordings, rig, server, simulation, studies
 from pipeline.errors import PipelineError
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 RIG, RECORDINGS, CUBES, LABELS = "The rig", "Recordings", "Cubes", "Labels"
-MODELS, SERVER = "Networks", "Prefect on this machine"
+MODELS, STUDIES, SERVER = "Networks", "Studies", "Prefect on this machine"
 app.command("doctor", rich_help_panel=RIG)(rig.doctor)
 app.command("capture", rich_help_panel=RIG)(rig.capture)
 app.command("stop", rich_help_panel=RIG)(rig.stop)
@@ -45,6 +45,8 @@ app.command("finetune", rich_help_panel=MODELS)(models.finetune)
 app.command("predict", rich_help_panel=MODELS)(models.predict)
 app.command("live", rich_help_panel=MODELS)(models.live)
 app.command("export-model", rich_help_panel=MODELS)(models.export_model)
+app.command("study", rich_help_panel=STUDIES)(studies.study)
+app.command("evaluate", rich_help_panel=STUDIES)(studies.evaluate)
 app.command("demo", rich_help_panel=SERVER)(server.demo)
 app.command("up", rich_help_panel=SERVER)(server.up)
 app.command("down", rich_help_panel=SERVER)(server.down)

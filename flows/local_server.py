@@ -33,6 +33,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Crashed
 
 from flows.address import (
+    PROJECT,
     ROOT_VARIABLE,
     LocalServer,
     answers,
@@ -44,7 +45,6 @@ from flows.address import (
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomic
 
-PROJECT = Path(__file__).resolve().parent.parent
 PREFERRED_PORT = 4200  # Prefect's own; taken by `maepose up` when it is free
 HEALTHY_WITHIN_S = 120.0
 STOPPED_WITHIN_S = 40.0  # a worker gives its flow runs 30 s to end

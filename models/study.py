@@ -31,6 +31,8 @@ SAID_ELSEWHERE = {
     "pretraining.seed": "seeds",
     "finetuning.seed": "seeds",
 }
+OF_ALL_ROWS = ("clip.frames", "clip.targets", "clip.cube")
+"""Fields that decide which frames are predicted, and from which cubes: rows that differ in them could not be compared."""
 
 
 class DataSetRule(Frozen):
@@ -145,6 +147,10 @@ class StudyConfig(Frozen):
     def preset_of(self, method: StudyMethod, modality: StudyModality, seed: int | None = None) -> Preset:
         """What a row trains with; `seed` None leaves the preset's own. ValueError where its changes do not fit."""
         where = f"methods.{method.name}"
+        if apart := [path for path in method.switches if path in OF_ALL_ROWS]:
+            raise ValueError(
+                f"{where}.set.{apart[0]}: rows are tested on the same clips; change it in the study's own set"
+            )
         begun = _switched(self.base_preset(modality), method.switches, f"{where}.set")
         changes: Switches = {"pose.method": method.method}
         if seed is not None:

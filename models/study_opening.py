@@ -124,3 +124,9 @@ def claimed(study: Study, name: str, *, wait: bool) -> Iterator[bool]:
             yield False
             return
         yield True
+
+
+def is_claimed(study: Study, unit: Unit) -> bool:
+    """Whether another process is at a unit right now."""
+    with claimed(study, unit.name, wait=False) as mine:
+        return not mine

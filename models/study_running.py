@@ -20,8 +20,8 @@ from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
     from models.study_fitting import OnProgress
-    from models.training import Machine
 
+Device = Literal["auto", "cpu", "gpu"]
 Outcome = Literal["made", "current", "busy"]
 OnUnit = Callable[[int, int, Unit], None]
 """Units done, of how many, the last one."""
@@ -32,7 +32,7 @@ def run_unit(
     study: Study,
     unit: Unit,
     *,
-    machine: "Machine | None" = None,
+    device: Device = "auto",
     on_progress: "OnProgress | None" = None,
     wait: bool = True,
 ) -> Outcome:
@@ -53,7 +53,7 @@ def run_unit(
         if unit.kind == "floor":
             rows, making = fit_reference(study, unit)
         else:
-            fitted = fit_network(study, unit, machine or Machine(), on_progress, wait=wait)
+            fitted = fit_network(study, unit, Machine(device), on_progress, wait=wait)
             if fitted is None:
                 return "busy"
             rows, making = fitted
@@ -96,7 +96,7 @@ def work(study: Study, run: Callable[[Unit], Outcome], *, first: int = 0, on_uni
 def run_study(
     study: Study,
     *,
-    machine: "Machine | None" = None,
+    device: Device = "auto",
     jobs: int = 1,
     on_unit: OnUnit | None = None,
     on_progress: "OnProgress | None" = None,
@@ -106,10 +106,11 @@ def run_study(
     Other processes may run the same study at the same time, on this machine or on others that share the folder. Raises
     PipelineError as `work`.
     """
-    import torch
-
-    jobs = max(1, min(jobs, len(study.units)))
+    missing = sum(not study.is_current(unit) for unit in study.units)
+    jobs = max(1, min(jobs, missing))
     if jobs > 1:
+        import torch  # takes seconds, which a study that is done need not wait for
+
         threads = max(1, (os.cpu_count() or 1) // jobs)
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # of helpers: here it comes too late
         torch.set_num_threads(min(threads, torch.get_num_threads()))
@@ -118,26 +119,26 @@ def run_study(
         for number in range(1, jobs):
             # spawned, not forked: threads of torch and numba do not survive a fork
             helper = context.Process(
-                target=_help, args=(study.data.root, study.folder / "study.yaml", machine, number * step), daemon=True
+                target=_help, args=(study.data.root, study.folder / "study.yaml", device, number * step), daemon=True
             )
             helper.start()
             helpers.callback(helper.join)
             helpers.callback(helper.terminate)  # first: nothing is left to do, or this process is to end
         return work(
             study,
-            lambda unit: run_unit(study, unit, machine=machine, on_progress=on_progress, wait=False),
+            lambda unit: run_unit(study, unit, device=device, on_progress=on_progress, wait=False),
             on_unit=on_unit,
         )
 
 
-def _help(root: Path, path: Path, machine: "Machine | None", first: int) -> None:
+def _help(root: Path, path: Path, device: Device, first: int) -> None:
     """Run units beside the process that started this one, for as long as that one lives."""
     parent = os.getppid()
 
     def run(unit: Unit) -> Outcome:
         if os.getppid() != parent:
             raise SystemExit
-        return run_unit(study, unit, machine=machine, wait=False)
+        return run_unit(study, unit, device=device, wait=False)
 
     with suppress(PipelineError):  # the other process comes to the same unit, and says so
         study = open_study(root, path)

@@ -13,7 +13,6 @@ from models.maps import MapReader
 from models.metrics import HIPS, SHOULDERS
 from models.study_folds import INSIDE_TEST, StudyData
 from models.study_store import TestedRecording, read_truth_key, write_truth
-from models.study_units import modalities
 from pipeline.camera_frames import StreamIntrinsics
 from pipeline.errors import PipelineError
 from pipeline.labels import label_arrays, labels_path, read_labels
@@ -48,13 +47,10 @@ def tested_recordings(data: StudyData, data_set: str) -> tuple[str, ...]:
 
 
 def clip_shapes(data: StudyData) -> tuple[ClipConfig, ...]:
-    """The clips that units are tested on, as far as they decide which frames those are."""
-    config = data.config
-    clips = [config.base_preset(modality).clip for modality in modalities(config)]
-    clips += [config.preset_of(row, modality).clip for row in config.methods for modality in config.modalities_of(row)]
-    parts = [(0.0, 1.0), *([INSIDE_TEST] if config.inside_split else [])]
-    different = {(clip.frames, clip.targets, clip.cube): clip for clip in reversed(clips)}
-    return tuple(clip.model_copy(update={"part": part}) for clip in different.values() for part in parts)
+    """The clips that units are tested on, as far as they decide which frames those are: the same for every row."""
+    clip = data.config.base_preset("rd").clip
+    parts = [(0.0, 1.0), *([INSIDE_TEST] if data.config.inside_split else [])]
+    return tuple(clip.model_copy(update={"part": part}) for part in parts)
 
 
 def _labels(root: Path, recording_id: str, shapes: Sequence[ClipConfig]) -> pd.DataFrame:
@@ -92,7 +88,7 @@ def _labels(root: Path, recording_id: str, shapes: Sequence[ClipConfig]) -> pd.D
 
 def _starts(root: Path, recording_id: str, clip: ClipConfig) -> list[tuple[int, str]]:
     """First frames and actions of a recording's clips; none where it is too short, which matters if all of a fold's are."""
-    _ = MapReader(root, recording_id, clip).cube  # a cube that does not fit is no short recording
+    _ = MapReader(root, recording_id, clip).valid  # a cube that does not fit is no short recording
     try:
         table = clip_table(root, [recording_id], clip, stride=clip.frames, labelled=True)
     except PipelineError:

@@ -1,0 +1,30 @@
+"""`evaluate`: tables and pictures of a finished study, from its stored predictions alone; seconds, and nothing is trained."""
+
+from prefect import flow, get_run_logger
+
+from flows.address import worker_root
+from flows.artifacts import show_markdown, show_table
+from flows.studies import Evaluated, evaluate_study
+
+
+@flow(name="evaluate", flow_run_name="evaluate-{study}")
+def evaluate(study: str) -> str:
+    """Make the tables and pictures of a study anew; returns its folder.
+
+    Args:
+        study: File or folder of the study on the worker's machine, or the name of one that was begun.
+    """
+    made = evaluate_study(worker_root(), study)
+    show_evaluation(made)
+    return str(made.folder)
+
+
+def show_evaluation(made: Evaluated) -> None:
+    """Store what an evaluation came to as artifacts of the current run."""
+    show_table("evaluate", made.rows(), description=made.config.name)
+    for table in made.tables:
+        show_markdown(
+            table.name, made.config.title or made.config.name, table.to_markdown(), simulated=made.simulated,
+            description=table.title,
+        )  # fmt: skip
+    get_run_logger().info("%s", made.folder)
