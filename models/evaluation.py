@@ -36,7 +36,7 @@ class Evaluation:
     """Long tables; each begins with `KEYS`, has `metric` and `value`, and the columns said here.
 
     split: `person`, or `inside` where clips of the tested recordings were trained on (the warning; held_out is then whose
-    recordings were tested). trained_on differs from test_set in a zero-shot test. Floors that read no radar stand in every modality.
+    recordings were tested). trained_on differs from test_set in a zero-shot test. Floors without radar stand in every modality.
     """
 
     values: pd.DataFrame
