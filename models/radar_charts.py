@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from models.evaluation import Evaluation, summary
 from models.figure_grid import legend_below, side_by_side
 from models.method_style import compared, looks, panels
-from pipeline.picture_style import QUIET, headline, sheet
+from pipeline.picture_style import INK, headline, sheet
 
 
 def draw_actions(path: Path, evaluation: Evaluation) -> Path | None:
@@ -59,10 +59,12 @@ def _chart(axes: Axes, title: str, wide: pd.DataFrame, evaluation: Evaluation, o
     for angle, text in zip(angles, axes.get_xticklabels(), strict=True):
         text.set_horizontalalignment("center" if abs(np.sin(angle)) < 0.1 else "left" if np.sin(angle) > 0 else "right")
     ticks = [value for value in MaxNLocator(6).tick_values(0, outer) if 0 < value < outer]
-    named = [f"{value:.2f}" if number % 2 else "" for number, value in enumerate(ticks)]
-    axes.set_yticks(ticks, named, fontsize=7, color=QUIET, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})
-    axes.set_rlabel_position(180 / len(wide))  # type: ignore[attr-defined]
-    axes.set_axisbelow(True)
+    axes.set_yticks(ticks, [])
+    for value in ticks[1::2]:  # matplotlib's own labels lie under the lines
+        axes.text(
+            np.pi / len(wide), value, f"{value:.2f}", ha="center", va="center", fontsize=7, color=INK, zorder=5,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
+        )  # fmt: skip
     axes.grid(color="#e3e5e8", linewidth=0.8)
     axes.spines["polar"].set_color("#c9cdd3")
     axes.set_title(title, pad=14)

@@ -65,6 +65,7 @@ class TestedRecording(Frozen):
     person: str
     others: tuple[str, ...] = ()
     simulated: bool
+    waveform: str = Field("", description="its name; empty: not known")
     frames: int
     period_s: float = Field(gt=0, description="from frame to frame")
     width_px: int | None = Field(None, description="of the picture that u and v are shares of")

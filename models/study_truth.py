@@ -107,6 +107,7 @@ def _described(root: Path, recording_id: str) -> TestedRecording:
         person=manifest.participant or "",
         others=manifest.others,
         simulated=manifest.simulated,
+        waveform=recording.waveform.name,
         frames=recording.frame_count,
         period_s=recording.frame_period_s,
         width_px=size[0] if size else None,
