@@ -167,7 +167,7 @@ class StudyConfig(Frozen):
 def read_study(path: Path) -> StudyConfig:
     """The study that `path` describes. Raises PipelineError naming file and field where it does not fit."""
     try:
-        said = yaml.safe_load(path.read_text())
+        said = yaml.load(path.read_text(), _Once)
     except FileNotFoundError:
         raise PipelineError(f"There is no study file {path}; docs/studies.md has one to copy.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -181,6 +181,16 @@ def read_study(path: Path) -> StudyConfig:
         where = ".".join(str(part) for part in first["loc"])
         what = first["msg"].removeprefix("Value error, ")
         raise PipelineError(f"{path}: {f'{where}: ' if where else ''}{what}.") from None
+
+
+class _Once(yaml.SafeLoader):
+    """YAML in which a field stands once: PyYAML would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        fields = [key.value for key, _ in node.value]
+        if twice := [name for name in fields if fields.count(name) > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def write_study(path: Path, config: StudyConfig) -> None:

@@ -54,7 +54,7 @@ def record(
 def study_file(folder: Path, **changes: object) -> Path:
     """The study as a file."""
     path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump(STUDY | changes))
+    path.write_text(yaml.safe_dump(STUDY | changes, sort_keys=False))
     return path
 
 
