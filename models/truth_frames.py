@@ -49,7 +49,8 @@ class TruthFrames:
     def _frame_keys(self) -> Int64[np.ndarray, " frame"]:
         """Ascending."""
         return _keys(
-            self._recordings.get_indexer(self.frames.get_level_values(0)), self.frames.get_level_values(1).to_numpy()
+            self._recordings.get_indexer(self.frames.get_level_values(0)),
+            self.frames.get_level_values(1).to_numpy(np.int64),
         )
 
     def at(
@@ -60,7 +61,7 @@ class TruthFrames:
         Raises PipelineError, naming `what`, for a frame that is not labelled or not predicted in all joints.
         """
         names, which = np.unique(rows["recording"].astype(str).to_numpy(str), return_inverse=True)
-        keys = _keys(self._recordings.get_indexer(pd.Index(names))[which], rows["frame"].to_numpy())
+        keys = _keys(self._recordings.get_indexer(pd.Index(names))[which], rows["frame"].to_numpy(np.int64))
         wanted, codes = np.unique(keys, return_inverse=True)
         at = np.minimum(np.searchsorted(self._frame_keys, wanted), len(self._frame_keys) - 1)
         strange = self._frame_keys[at] != wanted
@@ -97,7 +98,7 @@ class TruthFrames:
         labels.
         """
         places = np.where(self.confidence[..., None] > 0, self.xyz_m if self.in_metres else self.uv, np.nan)
-        recording, frame = self.frames.codes[0], self.frames.get_level_values(1).to_numpy()
+        recording, frame = self.frames.codes[0], self.frames.get_level_values(1).to_numpy(np.int64)
         gap = np.diff(frame, prepend=frame[:1]).astype(float)
         apart = (np.diff(recording, prepend=-1) != 0) | (gap <= 0) | (gap > LONGEST_STEP_FRAMES)
         seconds = np.where(apart, np.nan, gap) * self.period_s
