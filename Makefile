@@ -37,7 +37,16 @@ $(MICROPYTHON): tests/firmware/package-lock.json $(VENV)/.installed
 demo: env        ## the whole chain on the simulated rig; KEEP=1 leaves the Prefect server up
 	KEEP=$(KEEP) $(BIN)/maepose demo
 
-test: env        ## every test that CI runs
+# The browser that opens reports in tests: Debian's, where this is root and has apt; elsewhere those tests are skipped, loudly.
+BROWSER := $(VENV)/.browser
+$(BROWSER): $(VENV)/.installed
+	@for name in chromium-headless-shell chromium chromium-browser google-chrome; do command -v $$name && break; done || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium-headless-shell >/dev/null; } || \
+	  echo "No browser: install Chromium to test reports in it."
+	@touch $@
+
+test: env $(BROWSER)  ## every test that CI runs
 	$(BIN)/python $(TESTS)
 
 check: env       ## format, lint, types
@@ -45,7 +54,7 @@ check: env       ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-check-all: check ## everything, the slow tests too
+check-all: check $(BROWSER)  ## everything, the slow tests too
 	$(BIN)/python $(TESTS) -m "slow or not slow"
 
 bench: env       ## the measurements of the README, a few minutes

@@ -123,7 +123,7 @@ def evaluate(results: StudyResults) -> Evaluation:
         methods=method_table(results.config),
         ours=results.config.our_row,
         titles={name: rule.title or name for name, rule in results.config.data_sets.items()},
-        simulated={str(name): bool(value) for name, value in simulated.items()},
+        simulated={name: bool(simulated[name]) for name in results.config.data_sets},
         scale_source=measured.scale_source,
     )
 

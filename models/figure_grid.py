@@ -19,7 +19,9 @@ def legend_below(figure: Figure, evaluation: Evaluation, methods: Iterable[str])
     """One legend for all panels, under them."""
     shown = [look for name, look in looks(evaluation).items() if name in set(methods)]
     lines = [
-        Line2D([], [], color=one.colour, linestyle=one.dashes, linewidth=one.width, marker=one.marker or None, markersize=5)
+        Line2D(
+            [], [], color=one.colour, linestyle=one.dashes, linewidth=one.width, marker=one.marker or None, markersize=5
+        )
         for one in shown
     ]
     columns = len(shown) if len(shown) <= 5 else -(-len(shown) // 2)

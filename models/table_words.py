@@ -6,7 +6,7 @@ import pandas as pd
 
 from models.contests import MODALITY_TITLES, Contest
 from models.evaluation import METRES, Evaluation, summary
-from models.table_rows import CELL
+from models.method_style import panels
 
 
 def under_table(
@@ -78,18 +78,17 @@ def floor_warnings(evaluation: Evaluation) -> tuple[str, ...]:
     means = means[means["metric"].eq("mpjpe_norm") & means["split"].eq("person")]
     floors, networks = evaluation.of_kind("floor"), evaluation.of_kind("ours", "baseline")
     said = []
-    for (trained_on, test_set, modality), cell in means.groupby(CELL[1:], sort=False):
-        error = cell.set_index("method")["mean"]
+    for panel in panels(evaluation):
+        error = panel.of(means).set_index("method")["mean"]
         there = error[[name for name in floors if name in error.index]]
         if there.empty:
             continue
         best = str(there.idxmin())
         beaten = [name for name in networks if name in error.index and error[name] > there[best]]
         if beaten:
-            where = evaluation.place(str(trained_on), str(test_set))
             them = " / ".join(f"{name} ({error[name]:.4f})" for name in beaten)
             said.append(
-                f"{where}, {MODALITY_TITLES[str(modality)]}: {best.replace('-', ' ')}, which is no network, has a lower MPJPE "
-                f"({there[best]:.4f}) than {them}."
+                f"{panel.title}: {best.replace('-', ' ')}, which is no network, has a lower MPJPE ({there[best]:.4f}) "
+                f"than {them}."
             )
     return tuple(said)
