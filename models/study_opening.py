@@ -11,7 +11,7 @@ from models.study import StudyConfig, read_study, write_study
 from models.study_folds import StudyData, resolve
 from models.study_store import read_making, read_truth
 from models.study_truth import write_truths
-from models.study_units import STUDY_VERSION, Unit, asked, study_folder, units
+from models.study_units import STUDY_VERSION, Unit, asked, settings, study_folder, units
 from pipeline.cube import open_cube
 from pipeline.errors import PipelineError
 from pipeline.labels import labels_path
@@ -56,7 +56,8 @@ class Study:
         read += [*self.labels(split.train), *self.labels(split.validation)]
         begun = self.data.pretraining_split(unit)
         encoder = [self.cubes(begun.train), self.cubes(begun.validation)] if unit.kind == "network" else []
-        return sha256_json([STUDY_VERSION, asked(self.config, unit), tested, read, encoder])
+        said = [asked(self.config, unit), settings(self.config, unit)]
+        return sha256_json([STUDY_VERSION, said, tested, read, encoder])
 
     def cubes(self, recordings: tuple[str, ...]) -> list[str]:
         """Keys of their cubes."""

@@ -88,7 +88,7 @@ class UnitMaking(Frozen):
     schema_version: Literal[1] = 1
     unit: Unit
     key: str = Field(description="SHA-256 of what was asked, the cubes and labels it read, and the algorithm's version")
-    asked: str = Field(description="SHA-256 of what the study asks of the unit, whatever the data")
+    asked: str = Field(description="SHA-256 of what the study's file asks of the unit (`models.study_units.asked`)")
     simulated: bool
     parameters: int = Field(0, description="weights of the network; 0: a floor")
     seconds: float = Field(0.0, description="of the process that fitted and predicted; pre-training counts apart")

@@ -13,6 +13,9 @@ from pipeline.provenance import sha256_json
 READING_FLOORS: tuple[Floor, ...] = ("ridge", "neighbours")
 """Floors that look at the radar; the others say the same whatever the modality, so they run once, as modality `none`."""
 
+FLOORS_READ = ("clip.", "finetuning.stride")
+"""Fields of a preset that floors depend on."""
+
 STUDY_VERSION = "1"  # part of every key: raise it when the same study over the same data gives other predictions
 
 SplitKind = Literal["person", "inside"]
@@ -84,26 +87,29 @@ def row_of(config: StudyConfig, unit: Unit) -> StudyMethod:
 
 
 def asked(config: StudyConfig, unit: Unit) -> str:
-    """Digest of what the study asks of a unit, whatever the data: settings, who is held out, where it is tested."""
+    """Digest of what the study's file asks of a unit: its row, what the row changes, the data sets and people.
+
+    It names the preset and not what is in it, so that a study which was kept can be evaluated by later versions too.
+    """
+    changes = dict(config.switches)
+    row: object = None
+    if unit.kind == "floor":
+        changes = {path: value for path, value in changes.items() if path.startswith(FLOORS_READ)}
+    else:
+        method = row_of(config, unit)
+        row = [method.model_dump(mode="json", exclude={"modalities"}), config.pretrain_on]
+    tested = config.tested_sets(unit.data_set) if unit.split == "person" else (unit.data_set,)
+    used = {*tested, *(config.trained_sets if row and config.pretrain_on == "all" else ())}
+    rules = {name: config.data_sets[name].model_dump(mode="json", exclude={"title"}) for name in sorted(used)}
+    return sha256_json([unit.model_dump(mode="json"), config.preset, changes, row, config.split_seed, tested, rules])
+
+
+def settings(config: StudyConfig, unit: Unit) -> dict[str, object]:
+    """Every value that a unit is fitted with, whether the file or the preset says it."""
     if unit.kind == "floor":
         base = config.base_preset(unit.reads)
-        settings = [base.clip.model_dump(mode="json"), base.finetuning.stride]
-    else:
-        row = row_of(config, unit)
-        settings = [config.preset_of(row, unit.reads, unit.seed).model_dump(mode="json"), row.start, config.pretrain_on]
-    tested = config.tested_sets(unit.data_set) if unit.split == "person" else (unit.data_set,)
-    rules = {name: rule.model_dump(mode="json", exclude={"title"}) for name, rule in config.data_sets.items()}
-    used = tested if config.pretrain_on == "own" else {*tested, *config.trained_sets}
-    return sha256_json(
-        [
-            STUDY_VERSION,
-            unit.model_dump(mode="json"),
-            settings,
-            config.split_seed,
-            tested,
-            [rules[name] for name in sorted(used)],
-        ]
-    )
+        return {"clip": base.clip.model_dump(mode="json"), "stride": base.finetuning.stride}
+    return config.preset_of(row_of(config, unit), unit.reads, unit.seed).model_dump(mode="json")
 
 
 def slug(text: str) -> str:

@@ -4,9 +4,9 @@ import pytest
 import yaml
 from small_study import SMALL, STUDY, study_config, study_file
 
-from models.presets import preset
+from models.presets import PRESETS, preset
 from models.study import DataSetRule, StudyConfig, read_study, write_study
-from models.study_units import Unit, asked, units
+from models.study_units import Unit, asked, settings, units
 from pipeline.errors import PipelineError
 
 WALK = {"walk": {"prefix": "walk-", "people": ["p01", "p02"]}}
@@ -146,6 +146,7 @@ def test_what_is_asked_depends_on_what_the_unit_trains_with_alone():
     other = resolved(set=SMALL | {"finetuning.rate": 2e-3})
     assert asked(other, unit) != asked(one, unit)
     assert asked(other, floor) == asked(one, floor)
+    assert asked(resolved(set=SMALL | {"finetuning.stride": 2}), floor) != asked(one, floor)
     assert asked(resolved(split_seed=1), floor) != asked(one, floor)
     assert asked(resolved(methods=row(start="random")), unit) != asked(one, unit)
 
@@ -158,3 +159,14 @@ def test_a_row_without_modalities_reads_those_of_the_study():
         Unit(row="x", kind="floor", modality="none", data_set="a", split="person", held_out="p", seed=1).reads == "rd"
     )
     assert DataSetRule(prefix="a-").people == ()
+
+
+def test_what_is_asked_outlives_a_change_of_the_preset_and_what_it_is_fitted_with_does_not(monkeypatch):
+    config = resolved()
+    unit = units(config)[-1]
+    before = asked(config, unit), settings(config, unit)
+    tiny = PRESETS["tiny"]
+    later = tiny.model_copy(update={"pose": tiny.pose.model_copy(update={"dropout": 0.3})})
+    monkeypatch.setitem(PRESETS, "tiny", later)
+    assert asked(config, unit) == before[0]
+    assert settings(config, unit) != before[1]
