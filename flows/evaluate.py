@@ -3,7 +3,7 @@
 from prefect import flow, get_run_logger
 
 from flows.address import worker_root
-from flows.artifacts import show_markdown, show_table
+from flows.artifacts import picture, show_markdown, show_table
 from flows.studies import Evaluated, evaluate_study
 
 
@@ -21,10 +21,10 @@ def evaluate(study: str) -> str:
 
 def show_evaluation(made: Evaluated) -> None:
     """Store what an evaluation came to as artifacts of the current run."""
+    title = made.config.title or made.config.name
     show_table("evaluate", made.rows(), description=made.config.name)
     for table in made.tables:
-        show_markdown(
-            table.name, made.config.title or made.config.name, table.to_markdown(), simulated=made.simulated,
-            description=table.title,
-        )  # fmt: skip
-    get_run_logger().info("%s", made.folder)
+        show_markdown(table.name, title, table.to_markdown(), simulated=made.simulated, description=table.title)
+    pictures = [f"## {name}\n\n{picture(path, name)}" for name, path in made.figures.items()]
+    show_markdown("figures", title, *pictures, simulated=made.simulated, description=f"Figures of {made.config.name}")
+    get_run_logger().info("%s", made.report)

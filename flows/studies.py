@@ -8,7 +8,9 @@ from typing import Any
 from flows.address import PROJECT
 from models.evaluation import Evaluation, evaluate
 from models.metrics import pose_errors
+from models.report import write_report
 from models.study import StudyConfig, read_study
+from models.study_figures import draw_figures
 from models.study_store import StudyResults, read_predictions, read_results, read_truth
 from models.study_units import Unit, study_folder
 from models.tables import Table, study_tables, write_tables
@@ -58,13 +60,15 @@ def finished_results(root: Path, study: str) -> StudyResults:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Tables of a study, made from its stored predictions, and the files they were written to."""
+    """Tables, figures and report of a study, made from its stored predictions, and where they lie."""
 
     config: StudyConfig
     folder: Path
     evaluation: Evaluation
     tables: tuple[Table, ...]
-    files: tuple[Path, ...]
+    figures: dict[str, Path]
+    """By title."""
+    report: Path
     units: int
     seconds: float
 
@@ -80,13 +84,15 @@ class Evaluated:
             "simulated": self.simulated,
             "units": self.units,
             "tables": ", ".join(table.name for table in self.tables),
+            "figures": ", ".join(path.name for path in self.figures.values()),
+            "report": str(self.report),
             "folder": str(self.folder),
             "seconds": round(self.seconds, 1),
         }
 
 
 def evaluate_study(root: Path, study: str) -> Evaluated:
-    """Write the tables of a finished study beside its predictions; the same predictions give the same bytes.
+    """Write tables, figures and report of a finished study beside its predictions; the same predictions give the same tables.
 
     Raises PipelineError where predictions are missing (naming the command that makes them) or do not fit.
     """
@@ -94,16 +100,11 @@ def evaluate_study(root: Path, study: str) -> Evaluated:
     results = finished_results(root, study)
     evaluation = evaluate(results)
     tables = study_tables(evaluation)
-    files = write_tables(results.folder / "tables", tables, evaluation)
-    return Evaluated(
-        results.config,
-        results.folder,
-        evaluation,
-        tables,
-        tuple(files),
-        len(results.makings),
-        time.perf_counter() - began,
-    )
+    write_tables(results.folder / "tables", tables, evaluation)
+    figures = draw_figures(results, evaluation)
+    report = write_report(results, evaluation, tables, figures)
+    seconds = time.perf_counter() - began
+    return Evaluated(results.config, results.folder, evaluation, tables, figures, report, len(results.makings), seconds)
 
 
 def unit_rows(folder: Path, unit: Unit) -> dict[str, Any]:

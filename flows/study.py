@@ -29,6 +29,8 @@ def study(study: str, where: Literal["here", "workers"] = "here", device: Device
         device: Where networks train; auto takes a GPU where there is one.
     """
     needs_training_extra()
+    from models.study_reconstruction import draw_study_reconstruction
+
     root, logger = worker_root(), get_run_logger()
     path = str(study_path(root, study))
     opened = open_study(root, study_path(root, study))
@@ -48,6 +50,7 @@ def study(study: str, where: Literal["here", "workers"] = "here", device: Device
         made = work(opened, run, on_unit=lambda done, total, _: bar.show(100 * done / total))
     finally:
         _take_back(sent)
+    draw_study_reconstruction(opened)
     show_table("study", {"study": opened.config.name, "units": len(opened.units), "made here": made}, description=path)
     return str(evaluate(str(opened.folder)))
 

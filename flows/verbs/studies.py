@@ -30,6 +30,7 @@ def study(
 
     needs_training_extra()
     from models.study_opening import open_study
+    from models.study_reconstruction import draw_study_reconstruction
     from models.study_running import run_study
 
     where = resolved_root(root)
@@ -43,6 +44,7 @@ def study(
             jobs=jobs,
             on_unit=lambda done, of, unit: bar(done, of, f"{done} of {of} units, {unit.name}"),
         )
+    draw_study_reconstruction(opened)
     Answer(as_json).give(
         {
             "study": opened.config.name,
@@ -59,5 +61,13 @@ def evaluate(study: StudyOption, root: RootOption = None, as_json: JsonOption = 
     from flows.studies import evaluate_study
 
     made = evaluate_study(resolved_root(root), study)
-    value = made.rows() | {"files": [str(path) for path in made.files]}
-    Answer(as_json).give(value, [*(table.to_markdown() for table in made.tables[:1]), f"Written to {made.folder}"])
+    lines = [*(table.to_markdown() for table in made.tables[:1]), f"Tables, figures and report: {made.folder}"]
+    Answer(as_json).give(made.rows(), lines)
+
+
+def report(study: StudyOption, root: RootOption = None, as_json: JsonOption = False) -> None:
+    """The report of a finished study: one HTML file that opens from disk. Prints where it lies."""
+    from flows.studies import evaluate_study
+
+    made = evaluate_study(resolved_root(root), study)
+    Answer(as_json).give({"study": made.config.name, "report": str(made.report)}, [str(made.report)])

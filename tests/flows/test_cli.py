@@ -38,7 +38,7 @@ VERBS = [
         "simulate",
     ),
     *("stop", "train-labeller", "up", "verify", "view"),
-    *("pretrain", "finetune", "predict", "live", "export-model"),
+    *("pretrain", "finetune", "predict", "live", "export-model", "study", "evaluate", "report"),
 ]
 
 

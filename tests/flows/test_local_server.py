@@ -38,6 +38,9 @@ def test_the_server_starts_on_the_pinned_versions_and_knows_every_deployment(ser
         "reprocess-recordings/default",
         "pretrain/default",
         "finetune/default",
+        "study/default",
+        "evaluate-fold/default",
+        "evaluate/default",
     }
 
 
