@@ -42,7 +42,8 @@ def bins_of(quantity: str, unit: str, values: Float64[np.ndarray, " frame"]) -> 
     known = np.isfinite(values)
     if not known.any():
         return Bins(quantity, unit, np.full(len(values), -1), pd.DataFrame(columns=["low", "middle", "high"]))
-    inner = np.unique(np.quantile(values[known], np.linspace(0, 1, BINS + 1)))[1:-1]
+    inner = np.unique(np.quantile(values[known], np.arange(1, BINS) / BINS))
+    inner = inner[inner > values[known].min()]  # a first bin without frames would be none
     at = np.where(known, np.searchsorted(inner, np.where(known, values, 0), side="right"), -1)
     groups = pd.Series(values[known]).groupby(at[known])
     table = pd.DataFrame({"low": groups.min(), "middle": groups.median(), "high": groups.max()})

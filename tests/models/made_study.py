@@ -34,6 +34,19 @@ METHODS = (
 )
 
 
+FEW_METHODS = tuple(
+    method for method in METHODS if method.name in ("MAEPose", "CubeLearn", "MAEPose, random", "MAEPose, MLP")
+)
+
+
+def small_config(people: int = 3, **changes: object) -> StudyConfig:
+    """One data set and its zero-shot companion, Dual alone: what tests can evaluate in a second or two."""
+    names = tuple(f"p{number}" for number in range(1, people + 1))
+    sets = {name: DataSetRule(prefix=name, people=names, title=TITLES[name]) for name in ("move", "bystander")}
+    values: dict[str, object] = {"data_sets": sets, "methods": FEW_METHODS, "modalities": ("dual",)}
+    return made_config(people, **(values | changes))
+
+
 def made_config(people: int = 8, **changes: object) -> StudyConfig:
     """Two data sets and one with a bystander, two modalities, two seeds; `changes` to that."""
     names = tuple(f"p{number}" for number in range(1, people + 1))
