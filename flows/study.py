@@ -1,4 +1,4 @@
-"""`study`: every unit of a study that has no predictions yet, each as a run of `evaluate-fold`, and then its tables."""
+"""`study`: every unit of a study that has no predictions yet, networks each as a run of `evaluate-fold`, and then its tables."""
 
 from typing import Literal
 from uuid import UUID
@@ -15,7 +15,7 @@ from flows.evaluate_fold import evaluate_fold
 from flows.experiments import needs_training_extra
 from flows.studies import study_path
 from models.study_opening import is_claimed, open_study
-from models.study_running import Device, Outcome, work
+from models.study_running import Device, Outcome, run_unit, work
 from models.study_units import Unit
 
 
@@ -42,6 +42,8 @@ def study(study: str, where: Literal["here", "workers"] = "here", device: Device
     def run(unit: Unit) -> Outcome:
         if opened.is_current(unit):
             return "current"
+        if unit.kind == "floor":  # takes less time than a run's start
+            return run_unit(opened, unit, wait=False)
         if is_claimed(opened, unit):
             return "busy"
         return evaluate_fold(path, unit.name, device)
@@ -56,7 +58,7 @@ def study(study: str, where: Literal["here", "workers"] = "here", device: Device
 
 
 def _fan_out(path: str, missing: list[Unit], device: Device) -> list[UUID]:
-    """Ask for a run of every network, the last first: this run begins with the first. (A floor takes less than a run's start.)"""
+    """Ask for a run of every network, the last first: this run begins with the first."""
     sent = []
     for unit in reversed(missing):
         if unit.kind == "network":

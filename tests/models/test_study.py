@@ -1,5 +1,7 @@
 """The study file: what it says, what it refuses and in which words, and the units it comes to."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from small_study import SMALL, STUDY, study_config, study_file
@@ -170,3 +172,12 @@ def test_what_is_asked_outlives_a_change_of_the_preset_and_what_it_is_fitted_wit
     monkeypatch.setitem(PRESETS, "tiny", later)
     assert asked(config, unit) == before[0]
     assert settings(config, unit) != before[1]
+
+
+def test_the_study_in_the_guide_is_one(tmp_path):
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "studies.md").read_text()
+    path = tmp_path / "study.yaml"
+    path.write_text(guide.split("```yaml\n")[1].split("```")[0])
+    config = read_study(path)
+    assert config.tested_sets("move") == ("move", "crowd")
+    assert config.preset_of(config.methods[4], "rd").finetuning.ema == 0.99
