@@ -29,7 +29,8 @@ class ClipConfig(Frozen):
     frames: int = Field(20, ge=1)
     targets: tuple[int, ...] = Field((3, 7, 11, 15, 19), description="frames of a clip that a pose is predicted for")
     part: tuple[float, float] = Field(
-        (0.0, 1.0), description="share of every recording that clips are taken from: all of it, or its first four fifths"
+        (0.0, 1.0),
+        description="share of every recording that clips are taken from: all of it, or its first four fifths",
     )
     cube: Literal["default", "paper"] = Field("default", description="preset that the cubes must have been made with")
     scaling: Literal["frame-minmax", "window"] = Field(
@@ -104,6 +105,15 @@ class MaskedConfig(Frozen):
     energy_weighted: bool = Field(
         False, description="weigh a patch's error by 1 + its energy over the clip's mean patch's"
     )
+    around_mean: bool = Field(
+        False, description="predict how a patch differs from the training recordings' mean patch of its place"
+    )
+
+    @model_validator(mode="after")
+    def _one_target(self) -> "MaskedConfig":
+        if self.around_mean and self.normalise_patches:
+            raise ValueError("around_mean and normalise_patches are two scales for one target; choose one")
+        return self
 
 
 class PoseConfig(Frozen):

@@ -190,6 +190,27 @@ def fit_clip_config(root: Path, recordings: Sequence[str], clip: ClipConfig) -> 
     return clip.model_copy(update={"levels": levels})
 
 
+def mean_maps(
+    root: Path, recordings: Sequence[str], clip: ClipConfig
+) -> dict[Modality, Float32[np.ndarray, "row column"]]:
+    """The mean scaled map of each modality over training `recordings`, all of one weight; `clip` as `fit_clip_config` gives it.
+
+    Raises PipelineError as `fit_clip_config`.
+    """
+    readers = [MapReader(root, name, clip) for name in recordings]
+    frames = max(1, FITTED_FRAMES // len(readers))
+    return {
+        name: np.mean(
+            [
+                _cells([reader], MapReader.scaled, name, frames).reshape(-1, *clip.map_shape(name)).mean(axis=0)
+                for reader in readers
+            ],
+            axis=0,
+        )
+        for name in clip.modalities
+    }
+
+
 def _first_range_m(readers: Sequence[MapReader], frames: int) -> float:
     """Range of the first row: the median range of the power above noise, every recording of one weight, comes to the middle."""
     clip, range_m = readers[0].clip, readers[0].cube.axes.range_m

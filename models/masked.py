@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from models.config import ClipConfig, MaskedConfig, Modality
 from models.encoder import Maps, VideoEncoder
-from models.layers import EPSILON, Block, Grid, initialise, join_patches, pick, space_time_positions
+from models.layers import EPSILON, Block, Grid, cut_patches, initialise, join_patches, pick, space_time_positions
 from pipeline.errors import PipelineError
 
 Mask = Mapping[Modality, Bool[Tensor, "batch token"]]
@@ -53,6 +53,10 @@ class MaskedAutoencoder(nn.Module):
             initialise(part)
         for token in self.mask_tokens.values():
             nn.init.normal_(token, std=0.02)
+        if config.around_mean:
+            for name, (_, h, w) in self.encoder.grids.items():
+                self.register_buffer(f"mean_{name}", torch.zeros(h * w, cells))
+                nn.init.zeros_(self.predictions[name].weight)  # type: ignore[arg-type]
 
     def forward(self, maps: Maps, generator: torch.Generator | None = None, mask: Mask | None = None) -> MaskedOutput:
         """Hide tokens (those of `mask`, or at random from `generator`), reconstruct them, and measure how well.
@@ -81,6 +85,14 @@ class MaskedAutoencoder(nn.Module):
                 predicted = predicted * deviation + mean
             videos[name] = self._joined(name, patches.scatter(1, index, predicted.to(patches.dtype)))
         return videos
+
+    @torch.no_grad()
+    def set_mean(self, maps: Mapping[Modality, Float[Tensor, "row column"]]) -> None:
+        """The mean map of each modality, which predictions are counted from where the configuration says `around_mean`."""
+        patch = self.config.encoder.patch
+        for name in self.clip.modalities:
+            video = maps[name].expand(1, 1, patch[0], -1, -1)
+            self.get_buffer(f"mean_{name}").copy_(cut_patches(video, patch)[0])
 
     def _parted(
         self, batch: int, device: torch.device, generator: torch.Generator | None, mask: Mask | None
@@ -120,7 +132,17 @@ class MaskedAutoencoder(nn.Module):
             mixed = block(mixed)
         mixed = self.decoder_norm(self.decoder[-1](mixed, queries=sum(counts)))
         parts = zip(hidden, mixed.split(counts, dim=1), strict=True)
-        return {name: self.predictions[name](part) for name, part in parts}
+        return {name: self._patches(name, part, hidden[name]) for name, part in parts}
+
+    def _patches(
+        self, name: Modality, decoded: Float[Tensor, "batch hidden width"], hidden: Int[Tensor, "batch hidden"]
+    ) -> Float[Tensor, "batch hidden cell"]:
+        predicted: Tensor = self.predictions[name](decoded)
+        if not self.config.around_mean:
+            return predicted
+        mean = self.get_buffer(f"mean_{name}")  # of one moment: the same at every time
+        _, deviation = self.clip.levels.get(name, (0.0, 1.0))
+        return mean[hidden % len(mean)] + deviation * predicted.float()
 
     def _loss(
         self,

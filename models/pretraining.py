@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from models.batch import ClipBatch
 from models.checkpoints import ModelCard, build_network
 from models.clips import clip_table
 from models.loader import ClipLoader, ClipSet, loader
-from models.maps import fit_clip_config
+from models.maps import fit_clip_config, mean_maps
 from models.optimising import one_layer
 from models.presets import Preset, preset
 from models.quiet_lightning import Tracking
@@ -55,7 +56,9 @@ def pretrain(
         held_out=held_out,
     )
     machine = machine or Machine()
-    network = seeded_network(card)
+    network: Any = seeded_network(card)
+    if chosen.masked.around_mean:
+        network.set_mean({name: torch.from_numpy(mean) for name, mean in mean_maps(root, training, card.clip).items()})
     return fit(
         network,
         one_layer(network),

@@ -238,6 +238,28 @@ def test_energy_weighing_leans_on_loud_patches() -> None:
     assert losses[True, 0] == pytest.approx(3 * losses[True, 1])  # 1 + 1 / 0.5 against 1 + 0
 
 
+def test_around_the_mean_an_untrained_decoder_says_the_mean_patch_of_the_place() -> None:
+    network, maps = _network(BOTH, around_mean=True), _maps(BOTH)
+    means = {name: torch.rand(BOTH.map_shape(name)) for name in BOTH.modalities}
+    network.set_mean(means)
+    output = network(maps, torch.Generator().manual_seed(7))
+    shown = network.reconstruct(maps, output.mask)
+    usual = {name: mean.expand_as(maps[name]) for name, mean in means.items()}
+    squares, cells = 0.0, 0
+    for name, video in shown.items():
+        hidden = output.mask[name]
+        said, mean, true = (cut_patches(values, SMALL.encoder.patch) for values in (video, usual[name], maps[name]))
+        assert torch.equal(said[hidden], mean[hidden])
+        squares += float((mean - true)[hidden].square().sum())
+        cells += true[hidden].numel()
+    assert squares / cells == pytest.approx(output.loss.item(), rel=1e-4)
+    output.loss.backward()
+    assert all(float(layer.weight.grad.abs().max()) > 0 for layer in network.predictions.values())
+    again = _network(BOTH, around_mean=True)
+    again.load_state_dict(network.state_dict())
+    assert again(maps, mask=output.mask).loss.item() == pytest.approx(output.loss.item(), rel=1e-6)
+
+
 def test_what_cannot_be_built_or_read_is_said_in_a_sentence() -> None:
     with pytest.raises(PipelineError, match="Patches of 2x8x8 do not tile rd clips of 20x30x32"):
         _network(CLIP.model_copy(update={"range_bins": 30}))
