@@ -27,6 +27,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from flows.address import LocalServer, running_server
 from flows.console import Answer, table, tell
+from flows.demo_study import mean_errors, write_demo_study
 from flows.local_server import PROJECT, environment, start, stop
 from flows.sessions import session_of_run
 from pipeline.cube_config import preset
@@ -175,6 +176,14 @@ def _predict(demo: Demo) -> None:
     demo.pictures.append(str(draw_poses(path, strip, title, quiet, simulated=True)))
 
 
+def _study(demo: Demo) -> None:
+    """Hold each of the other people out once: two networks beside floors and oracles, and a report."""
+    run = _ran(demo, "study", [f"study={write_demo_study(demo.root)}"], TRAINED_WITHIN_S)
+    folder = Path(str(_table(demo, run, "study")["folder"]))
+    demo.found["study"] = f"mean error over {len(OTHER_PEOPLE)} people, each held out once: {mean_errors(folder)}"
+    demo.found["report"] = str(folder / "report.html")
+
+
 STEPS: list[tuple[str, Callable[[Demo], None]]] = [
     ("Recording one session with the simulated rig", _capture),
     ("The closed recording starts its own processing", _process),
@@ -183,6 +192,7 @@ STEPS: list[tuple[str, Callable[[Demo], None]]] = [
     ("Pre-training a masked autoencoder on them", _pretrain),
     ("Fine-tuning it to poses", _finetune),
     ("Predicting the session, of a person the networks never saw", _predict),
+    ("A study: each of the other people held out once, in a table", _study),
 ]
 
 
@@ -195,10 +205,15 @@ def _train(demo: Demo, flow: str, steps: int, *more: str) -> Path:
         f"name={flow}-{demo.recording_id}",
         *more,
     ]
-    run_id = _start(demo, flow, parameters)
-    run = _finished(demo, lambda: demo.client.read_flow_run(run_id), TRAINED_WITHIN_S)
+    run = _ran(demo, flow, parameters, TRAINED_WITHIN_S)
     demo.models[flow] = Path(str(_table(demo, run, f"{flow}-result")["model"]))
     return demo.models[flow]
+
+
+def _ran(demo: Demo, flow: str, parameters: list[str], within_s: float) -> FlowRun:
+    """A run of a deployed flow, started as a person starts it, once it is completed."""
+    run_id = _start(demo, flow, parameters)
+    return _finished(demo, lambda: demo.client.read_flow_run(run_id), within_s)
 
 
 def _start(demo: Demo, flow: str, parameters: list[str]) -> UUID:

@@ -53,8 +53,10 @@ def study(study: str, where: Literal["here", "workers"] = "here", device: Device
     finally:
         _take_back(sent)
     draw_study_reconstruction(opened)
-    show_table("study", {"study": opened.config.name, "units": len(opened.units), "made here": made}, description=path)
-    return str(evaluate(str(opened.folder)))
+    folder = str(evaluate(str(opened.folder)))
+    rows = {"study": opened.config.name, "units": len(opened.units), "made here": made, "folder": folder}
+    show_table("study", rows, description=path)
+    return folder
 
 
 def _fan_out(path: str, missing: list[Unit], device: Device) -> list[UUID]:
