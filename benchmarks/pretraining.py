@@ -54,6 +54,13 @@ def settings(name: str, seed: int, pretraining_steps: int, steps: int) -> Preset
     )
 
 
+def make_recordings(root: Path, frames: int) -> None:
+    """Simulate `sim-move`, and make its maps; what is there already stays."""
+    made = simulate(root, SimulationRequest(name="sim-move", frames=frames, waveform="light"))
+    for recording in made.recordings:
+        process_recording(open_recording(root, recording), root, CubeConfig(products=("rd", "ra")))
+
+
 def part_of(names: tuple[str, ...], share: float) -> tuple[str, ...]:
     """Every so-manieth recording, of all people and actions alike."""
     order = np.random.default_rng(0).permutation(len(names))
@@ -141,9 +148,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    made = simulate(asked.root, SimulationRequest(name="sim-move", frames=asked.frames, waveform="light"))
-    for recording in made.recordings:
-        process_recording(open_recording(asked.root, recording), asked.root, CubeConfig(products=("rd", "ra")))
+    make_recordings(asked.root, asked.frames)
     lengths = (asked.pretraining_steps, asked.steps)
     with ProcessPoolExecutor(asked.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = [
