@@ -4,17 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float64
 
 from models.body_figure import draw_joints
-from models.contests import MODALITY_TITLES
 from models.evaluation import Evaluation, folds_by_method
 from models.figures import PoseStrip, draw_poses
-from models.method_style import compared
+from models.method_style import Panel, compared, panels
 from models.radar_charts import draw_actions
 from models.study_curves import draw_bins, draw_learning, draw_seeds
 from models.study_store import StudyResults
+from models.study_units import Unit
 from models.table_layout import line_title
-from models.truth_frames import truth_frames
+from models.truth_frames import TruthFrames, truth_frames
 from pipeline.errors import PipelineError
 
 MOMENTS = 6
@@ -44,56 +45,71 @@ def draw_study_poses(path: Path, results: StudyResults, evaluation: Evaluation) 
     The recording is chosen by rule, not by eye: of the person whose fold is the median of ours on the first data set, the one in
     which the pose varies most.
     """
-    units = [unit for unit in results.units if unit.split == "person"]
-    data_set = units[0].data_set
-    modality = [
-        one for one in MODALITY_TITLES if one in {unit.modality for unit in units if unit.row == evaluation.ours}
-    ][-1]
-    errors = folds_by_method(evaluation, "mpjpe_norm", data_set, modality, [evaluation.ours])[
-        evaluation.ours
-    ].sort_values()
-    person = str(errors.index[(len(errors) - 1) // 2])
+    panel = _panel(evaluation)
     truth = truth_frames(
-        results.truth[results.truth["data_set"].eq(data_set)],
-        results.recordings[results.recordings["data_set"].eq(data_set)].set_index("recording"),
+        results.truth[results.truth["data_set"].eq(panel.test_set)],
+        results.recordings[results.recordings["data_set"].eq(panel.test_set)].set_index("recording"),
     )
     shown = np.where(truth.confidence[..., None] > 0, truth.uv, np.nan)
-    names = truth.frames.get_level_values(0).to_numpy()
-    theirs = pd.unique(names[truth.person == person])
-    recording = max(theirs, key=lambda name: float(np.nanmean(np.nanvar(shown[names == name], axis=0))))
-    methods: dict[str, np.ndarray] = {}
-    frames: np.ndarray | None = None
+    person = _median_fold(evaluation, panel)
+    recording = _liveliest(truth, shown, person)
+    methods: dict[str, Float64[np.ndarray, "moment joint 2"]] = {}
+    at = np.empty(0, int)
     for name in compared(evaluation):
-        unit = next(
-            (
-                unit
-                for unit in units
-                if (unit.row, unit.data_set, unit.held_out) == (name, data_set, person)
-                and unit.modality in (modality, "none")
-            ),
-            None,
-        )
+        unit = _unit(results, panel, name, person)
         if unit is None:
             continue
         rows = results.predictions(unit)
-        at, places = truth.at(rows[rows["test_set"].eq(data_set) & rows["recording"].eq(recording)], unit.name)
+        here = rows["test_set"].eq(panel.test_set) & rows["recording"].eq(recording)
+        at, places = truth.at(rows[here], unit.name)
         chosen = np.unique(np.linspace(0, len(at) - 1, MOMENTS).round().astype(int))
-        frames = at[chosen]
+        at = at[chosen]
         methods[line_title(evaluation, name).replace(" (", "\n(")] = places[chosen]
-    if frames is None:
+    if not methods:
         raise PipelineError(
             f"No row of the study predicts {recording}, so there are no poses to draw; run the study again."
         )
-    size = truth.size_px[frames[0]]
+    size = truth.size_px[at[0]]
     strip = PoseStrip(
-        time_s=truth.frames.get_level_values(1).to_numpy()[frames] * truth.period_s[frames],
+        time_s=truth.frames.get_level_values(1).to_numpy()[at] * truth.period_s[at],
         maps={},
-        truth=shown[frames],
+        truth=shown[at],
         methods=methods,
         heatmaps={},
         size_px=(int(size[0]), int(size[1])) if np.isfinite(size).all() else (640, 480),
     )
-    title = f"Poses of {person}, who was held out: {truth.action[frames[0]]}"
-    where = f"{evaluation.titles[data_set]}, {MODALITY_TITLES[modality]}"
-    quiet = f"{where}; grey: the labels; of the median fold the liveliest recording ({recording})"
-    return draw_poses(path, strip, title, quiet, simulated=evaluation.simulated[data_set])
+    title = f"Poses of {person}, who was held out: {truth.action[at[0]]}"
+    quiet = f"{panel.title}; grey: the labels; of the median fold the liveliest recording ({recording})"
+    return draw_poses(path, strip, title, quiet, simulated=evaluation.simulated[panel.test_set])
+
+
+def _panel(evaluation: Evaluation) -> Panel:
+    """The first data set that ours was trained and tested on, with the most that it reads there (Dual, if there is)."""
+    ours = evaluation.values[evaluation.values["method"].eq(evaluation.ours)]
+    own = [panel for panel in panels(evaluation) if panel.trained_on == panel.test_set and len(panel.of(ours))]
+    return [panel for panel in own if panel.test_set == own[0].test_set][-1]
+
+
+def _median_fold(evaluation: Evaluation, panel: Panel) -> str:
+    folds = folds_by_method(evaluation, "mpjpe_norm", panel.test_set, panel.modality, [evaluation.ours])
+    errors = folds[evaluation.ours].sort_values()
+    return str(errors.index[(len(errors) - 1) // 2])
+
+
+def _liveliest(truth: TruthFrames, shown: Float64[np.ndarray, "frame joint 2"], person: str) -> str:
+    """The person's recording in which joints vary most about their means."""
+    names = truth.frames.get_level_values(0).to_numpy()
+    variance = {
+        str(name): float(np.nanmean(np.nanvar(shown[names == name], axis=0)))
+        for name in pd.unique(names[truth.person == person])
+    }
+    return max(variance, key=lambda name: variance[name])
+
+
+def _unit(results: StudyResults, panel: Panel, row: str, person: str) -> Unit | None:
+    """The first seed's unit of a row, if it was run."""
+    for unit in results.units:
+        fold = (unit.row, unit.data_set, unit.held_out, unit.split) == (row, panel.trained_on, person, "person")
+        if fold and unit.modality in (panel.modality, "none"):
+            return unit
+    return None

@@ -1,6 +1,6 @@
 """A real browser for tests: headless Chromium, spoken to over its DevTools protocol.
 
-    python tests/browser.py REPORT.html PICTURE.png     # what a reader sees of a report first, as in docs/pictures/report.png
+python tests/browser.py REPORT.html PICTURE.png     # what a reader sees of a report first, as in docs/pictures/report.png
 """
 
 import json
