@@ -10,7 +10,7 @@ import pytest
 from made_study import made_study, made_truth, small_config
 
 from models.evaluation import Evaluation, UnitRows, evaluate, folds_by_method, measure, require_measure, summary
-from models.study_store import StudyResults, predictions_path, read_making, read_results, write_predictions
+from models.study_store import predictions_path, read_making, read_results, write_predictions
 from models.study_units import units
 from models.truth_frames import TruthFrames, truth_frames
 from models.unit_measures import bins_of
@@ -18,21 +18,6 @@ from pipeline.errors import PipelineError
 from pipeline.skeleton import JOINTS
 
 WRIST = JOINTS.index("left_wrist")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_study(tmp_path_factory.mktemp("study"), small_config(), frames=6)
-
-
-@pytest.fixture(scope="module")
-def results(folder: Path) -> StudyResults:
-    return read_results(folder)
-
-
-@pytest.fixture(scope="module")
-def evaluation(results: StudyResults) -> Evaluation:
-    return evaluate(results)
 
 
 def _truth(people: tuple[str, ...] = ("a", "b"), frames: int = 6, **changes: object) -> TruthFrames:

@@ -8,29 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import Page, browser_page, needs_browser
-from made_study import made_study, small_config
 from PIL import Image
 
-from models.evaluation import Evaluation, evaluate
+from models.evaluation import Evaluation
 from models.radar_charts import draw_actions
 from models.report import report_html, write_report
 from models.report_parts import caveats, compute_table, data_cards, findings
 from models.study_curves import draw_seeds
-from models.study_store import StudyResults, read_results
+from models.study_store import StudyResults
 from models.tables import Table, study_tables
 from pipeline.errors import PipelineError
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
-    return read_results(
-        made_study(tmp_path_factory.mktemp("study"), small_config(title="Odd <names> & signs"), frames=6)
-    )
-
-
-@pytest.fixture(scope="module")
-def evaluation(results: StudyResults) -> Evaluation:
-    return evaluate(results)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +37,13 @@ def figures(evaluation: Evaluation, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def report(results: StudyResults, evaluation: Evaluation, tables: tuple[Table, ...], figures: dict[str, Path]) -> Path:
-    return write_report(results, evaluation, tables, figures)
+def titled(results: StudyResults) -> StudyResults:
+    return replace(results, config=results.config.model_copy(update={"title": "Odd <names> & signs"}))
+
+
+@pytest.fixture(scope="module")
+def report(titled: StudyResults, evaluation: Evaluation, tables: tuple[Table, ...], figures: dict[str, Path]) -> Path:
+    return write_report(titled, evaluation, tables, figures)
 
 
 def test_it_holds_every_part_and_loads_nothing(
@@ -77,9 +69,9 @@ def test_it_holds_every_part_and_loads_nothing(
 
 
 def test_the_same_study_makes_the_same_report(
-    report: Path, results: StudyResults, evaluation: Evaluation, tables: tuple[Table, ...], figures: dict[str, Path]
+    report: Path, titled: StudyResults, evaluation: Evaluation, tables: tuple[Table, ...], figures: dict[str, Path]
 ):
-    assert report_html(results, evaluation, tables, figures) == report.read_text()
+    assert report_html(titled, evaluation, tables, figures) == report.read_text()
 
 
 def test_findings_are_computed(evaluation: Evaluation):

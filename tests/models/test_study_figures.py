@@ -5,30 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_study import made_study, small_config
 from PIL import Image
 
 from models.body_figure import draw_joints
-from models.evaluation import Evaluation, evaluate
+from models.evaluation import Evaluation
 from models.method_style import compared, looks, panels
 from models.radar_charts import draw_actions
 from models.study_curves import draw_bins, draw_learning, draw_seeds
 from models.study_figures import draw_figures, draw_study_poses
-from models.study_store import StudyResults, read_results
+from models.study_store import StudyResults
 from pipeline.errors import PipelineError
 from pipeline.skeleton import JOINTS
 
 BLUE = (0, 114, 178)
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
-    return read_results(made_study(tmp_path_factory.mktemp("study"), small_config(), frames=6))
-
-
-@pytest.fixture(scope="module")
-def evaluation(results: StudyResults) -> Evaluation:
-    return evaluate(results)
 
 
 def _title(path: Path) -> str:

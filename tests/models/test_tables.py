@@ -11,23 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_study import ERRORS, made_study, small_config
+from made_study import ERRORS
 
 from models.contests import JUDGED_ON, Contest, head_contests, judge, main_contest, start_contests, verdict
-from models.evaluation import METRES, Evaluation, evaluate, folds_by_method
+from models.evaluation import METRES, Evaluation, folds_by_method
 from models.statistics import compare
-from models.study_store import read_results
 from models.table_grid import Block, Cell, Grid, Line, html, latex, markdown, tex
 from models.table_rows import with_gains
 from models.table_words import floor_warnings
 from models.tables import Table, inside_table, main_table, study_tables, write_tables
 from pipeline.errors import PipelineError
-
-
-@pytest.fixture(scope="module")
-def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
-    folder = made_study(tmp_path_factory.mktemp("study"), small_config(), frames=6)
-    return evaluate(read_results(folder))
 
 
 @pytest.fixture(scope="module")
