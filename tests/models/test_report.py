@@ -59,7 +59,7 @@ def test_it_holds_every_part_and_loads_nothing(
     assert text.count("data:image/png;base64,") == len(figures) == 2
     assert "schema_version" not in text.split("<pre>")[0]
     assert "pose.head: mlp" in text  # what was asked, as it was asked
-    assert "maepose evaluate --study made" in text
+    assert "maepose study study.yaml\nmaepose evaluate --study made</pre>" in text
     addresses = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]{1,30})|url\(([^)]{1,30})|@import""", text)
     assert {one[:5] for pair in addresses for one in pair if one} == {
         "data:",
