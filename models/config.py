@@ -164,7 +164,10 @@ class TrainConfig(Frozen):
         0.05, ge=0, lt=1, description="share of the steps in which the rate rises; then a cosine to nothing"
     )
     layer_decay: float = Field(
-        0.75, gt=0, le=1, description="rate of a layer over that of the one after it; 1: all alike"
+        0.75,
+        gt=0,
+        le=1,
+        description="rate of a layer over that of the one after it, where an encoder was pre-trained; 1: all alike",
     )
     clip_norm: float | None = Field(1.0, gt=0)
     patience: int | None = Field(

@@ -43,6 +43,7 @@ def finetune(
     """Fit the pose network of preset `settings` and return its file, `folder`/model.safetensors.
 
     `encoder`: file of a masked autoencoder to begin from, whose scaling and cut the clips then take; None: random weights.
+    From random weights all layers learn at one rate, whatever `layer_decay` says.
     The weights kept are those with the least `mpjpe_norm` on `split.validation`. `name` as in `models.pretraining.pretrain`.
     Raises PipelineError as `models.training.fit`; when `encoder` was pre-trained with other clips or another size, or has seen
     a recording of `split.test`; and when there is nothing to train or to validate on.
@@ -54,11 +55,13 @@ def finetune(
     clip = chosen.clip
     if encoder is not None:
         begun, clip = _begin_from(encoder, chosen, split)
+    # lower rates protect what pre-training has learnt, and random weights have nothing to protect
+    training = chosen.finetuning if begun is not None else chosen.finetuning.model_copy(update={"layer_decay": 1.0})
     card = ModelCard(
         preset=name,
         clip=fit_clip_config(root, split.train, clip),
         network=chosen.pose,
-        training=chosen.finetuning,
+        training=training,
         recordings=split.train,
         validation=split.validation,
         held_out=held_out,

@@ -76,17 +76,17 @@ PRESETS: dict[str, Preset] = {
     ),
     "small": Preset(
         clip=ClipConfig(first_range_m="auto", range_bins=64, doppler_bins=64, azimuth_bins=64),
-        masked=MaskedConfig(encoder=_SMALL, decoder_dim=128, decoder_depth=2, decoder_heads=4),
+        masked=MaskedConfig(encoder=_SMALL, decoder_dim=128, decoder_depth=2, decoder_heads=4, around_mean=True),
         pose=PoseConfig(encoder=_SMALL, width=192),
         pretraining=_pretraining(64, rate=5e-4),
         finetuning=TrainConfig(rate=5e-4, augment=_SYMMETRIES),
     ),
     "tiny": Preset(
         clip=ClipConfig(first_range_m="auto", range_bins=48, doppler_bins=64, azimuth_bins=64),
-        masked=MaskedConfig(encoder=_TINY, decoder_dim=96, decoder_depth=1, decoder_heads=4),
+        masked=MaskedConfig(encoder=_TINY, decoder_dim=96, decoder_depth=1, decoder_heads=4, around_mean=True),
         pose=PoseConfig(encoder=_TINY, width=128, head="simcc", decode="subpixel", heatmap_cells=32, sigma_cells=1.5),
-        pretraining=_pretraining(32, rate=1e-3, steps=400),
-        finetuning=TrainConfig(batch=16, rate=1e-3, steps=500, layer_decay=0.9, augment=_SYMMETRIES),
+        pretraining=_pretraining(32, rate=2e-3, steps=400),
+        finetuning=TrainConfig(batch=16, rate=2e-3, steps=600, augment=_SYMMETRIES),
     ),
 }
 

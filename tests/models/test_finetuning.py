@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from small_networks import SMALL
 
 from models.checkpoints import load_model, read_card
+from models.config import TrainConfig
 from models.finetuning import finetune, judge_poses, pose_loss
 from models.metrics import pose_errors
 from models.optimising import optimiser
@@ -102,16 +103,19 @@ def test_it_begins_from_the_encoder_and_its_scaling(root, tmp_path, encoder):
     assert (card.held_out, card.recordings, card.validation) == ("p3", SPLIT.train, SPLIT.validation)
     alone = load_file(finetune(root, SPLIT, _preset(steps=1, rate=1e-12), tmp_path / "alone", machine=CPU))
     assert not torch.equal(alone[shared[0]], begun[shared[0]])
+    decays = [read_card(tmp_path / name / "model.safetensors").training.layer_decay for name in ("run", "alone")]
+    assert decays == [0.75, 1.0]  # random weights have nothing that lower rates would protect
 
 
 def test_rates_of_the_real_network_fall_by_layers(root, encoder):
     card = read_card(encoder).model_copy(update={"network": SMALL.pose})
     network = seeded_network(card)
     layers = [(number, parameters) for number, _, parameters in network.layers()]
-    adamw, _ = optimiser(network, layers, card.training, steps=10)
+    training = TrainConfig(rate=1e-2, layer_decay=0.6)
+    adamw, _ = optimiser(network, layers, training, steps=10)
     height = {name: group["initial_lr"] for group in adamw.param_groups for name in group["names"]}
     assert set(height) == {name for name, _ in network.named_parameters()}
-    rate, decay = card.training.rate, card.training.layer_decay
+    rate, decay = training.rate, training.layer_decay
     for name, value in height.items():
         # stem, two blocks, head: layers 0 to 3
         expected = {"encoder.stem": 3, "encoder.blocks.0": 2, "encoder.blocks.1": 1, "encoder.norm": 1, "head": 0}
