@@ -40,6 +40,8 @@ from pipeline.splits import Split, leave_one_out, people
 from processing.cubes import process_recording
 
 CPU = Machine("cpu")
+LABELLED = (0.3, 1.0)
+"""Shares of the training recordings whose labels are used."""
 SHOWN = ("mpjpe_norm", "pck_norm@0.05", "root_centred_norm", "explained_motion")
 
 
@@ -99,25 +101,36 @@ def reconstruction(root: Path, split: Split, model: Path) -> dict[str, float]:
 
 
 def one_seed(root: Path, hold_out: str, name: str, seed: int, lengths: tuple[int, int]) -> list[dict[str, object]]:
-    """Every row of one seed: reconstruction by amount of unlabelled data, poses by amounts of both."""
+    """Every row of one seed: reconstruction by data and steps of pre-training, poses by those and by labels."""
     torch.set_num_threads(1)
     split = leave_one_out(people(root), hold_out)
-    chosen, rows = settings(name, seed, *lengths), []
-    encoders: dict[float, Path | None] = {0.0: None}
-    for unlabelled in (0.25, 1.0):
+    longest, steps = lengths
+    rows: list[dict[str, object]] = []
+    encoders: dict[tuple[float, int], Path | None] = {(0.0, 0): None}
+    for unlabelled, pretraining_steps in ((0.25, longest), (1.0, longest // 5), (1.0, longest)):
         few = Split(part_of(split.train, unlabelled), split.validation, split.test)
-        folder = root / "experiments" / f"bench-{name}-{hold_out}-{seed}-masked-{unlabelled:g}-{lengths[0]}"
-        encoders[unlabelled] = pretrain(root, few, chosen, folder, name=name, held_out=hold_out, machine=CPU)
-        rows.append({"seed": seed, "unlabelled": unlabelled, **reconstruction(root, few, folder / "model.safetensors")})
-    for labelled in (0.1, 1.0):
+        folder = root / "experiments" / f"bench-{name}-{hold_out}-{seed}-masked-{unlabelled:g}-{pretraining_steps}"
+        chosen = settings(name, seed, pretraining_steps, steps)
+        made = pretrain(root, few, chosen, folder, name=name, held_out=hold_out, machine=CPU)
+        encoders[unlabelled, pretraining_steps] = made
+        begun = {"seed": seed, "unlabelled": unlabelled, "pre-training": pretraining_steps}
+        rows.append(begun | reconstruction(root, few, made))
+        print(json.dumps(rows[-1]), flush=True)
+    for labelled in LABELLED:
         few = Split(part_of(split.train, labelled), split.validation, split.test)
-        for unlabelled, encoder in encoders.items():
-            folder = root / "experiments" / f"bench-{name}-{hold_out}-{seed}-pose-{unlabelled:g}-{labelled:g}-{lengths}"
+        for (unlabelled, pretraining_steps), encoder in encoders.items():
+            begun = {"seed": seed, "unlabelled": unlabelled, "pre-training": pretraining_steps, "labelled": labelled}
+            folder = (
+                root
+                / "experiments"
+                / "-".join(["bench", name, hold_out, "pose", *map(str, begun.values()), str(steps)])
+            )
+            chosen = settings(name, seed, longest, steps)
             path = finetune(root, few, chosen, folder, encoder=encoder, name=name, held_out=hold_out, machine=CPU)
             network, card = load_model(path, "pose")
             with torch.no_grad():
                 errors = judge_poses(network, clips(root, split.test, card.clip))
-            rows.append({"seed": seed, "unlabelled": unlabelled, "labelled": labelled} | {k: errors[k] for k in SHOWN})
+            rows.append(begun | {key: errors[key] for key in SHOWN})
             print(json.dumps(rows[-1]), flush=True)
     return rows
 
@@ -144,8 +157,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--preset", default="tiny")
-    parser.add_argument("--pretraining-steps", type=int, default=600)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--pretraining-steps", type=int, default=2000, help="a fifth of them too")
+    parser.add_argument("--steps", type=int, default=500)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     make_recordings(asked.root, asked.frames)
@@ -156,11 +169,13 @@ def main() -> None:
         ]
         rows = pd.DataFrame([row for future in futures for row in future.result()])
     print(f"\nSimulated people, {asked.hold_out} left out; mean and standard deviation over {asked.seeds} seeds.\n")
-    rebuilt = rows[rows["autoencoder"].notna()].groupby("unlabelled")[["autoencoder", "mean patch", "interpolation"]]
+    rebuilt = rows[rows["autoencoder"].notna()].groupby(["unlabelled", "pre-training"])[
+        ["autoencoder", "mean patch", "interpolation"]
+    ]
     print(rebuilt.mean().round(5).to_string(), "\n")
-    poses = rows[rows["labelled"].notna()].groupby(["labelled", "unlabelled"])[list(SHOWN)]
+    poses = rows[rows["labelled"].notna()].groupby(["labelled", "unlabelled", "pre-training"])[list(SHOWN)]
     print(poses.agg(["mean", "std"]).round(4).to_string(), "\n")
-    for labelled in (0.1, 1.0):
+    for labelled in LABELLED:
         print(f"floors, {labelled:.0%} of the labels\n")
         print(floors(asked.root, asked.hold_out, asked.preset, labelled).round(4).to_string(), "\n")
 
