@@ -9,6 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from models.evaluation import Evaluation, summary
+from models.figure_grid import NARROWEST_INCHES
 from models.method_style import compared, looks, panels
 from pipeline.picture_style import INK, QUIET, headline, sheet
 from pipeline.skeleton import JOINTS, LIMBS
@@ -30,7 +31,7 @@ def draw_joints(path: Path, evaluation: Evaluation) -> Path:
     methods, rows = compared(evaluation), panels(evaluation)
     shown = means[means["method"].isin(methods)]
     scale = Normalize(0, float(shown["mean"].max()))
-    with sheet(path, 2.0 * len(methods) + 2.2, 2.05 * len(rows) + 1.1) as figure:
+    with sheet(path, max(2.0 * len(methods) + 2.2, NARROWEST_INCHES), 2.05 * len(rows) + 1.1) as figure:
         headline(
             figure, any(evaluation.simulated.values()), "Error by joint",
             "MPJPE in thousandths of the picture, mean over the people held out; they face you: their left is on the right",
@@ -46,7 +47,7 @@ def draw_joints(path: Path, evaluation: Evaluation) -> Path:
         for one, method in zip(axes[0], methods, strict=True):
             one.set_title(looks(evaluation)[method].title.replace(" (", "\n("), loc="center", fontsize=9)
         bar = figure.colorbar(ScalarMappable(scale, _COLOURS), ax=axes, shrink=0.6, aspect=30, pad=0.02)
-        bar.set_label("MPJPE, shares of the picture")
+        bar.set_label("MPJPE")
         bar.outline.set_visible(False)
     return path
 

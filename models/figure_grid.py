@@ -9,6 +9,10 @@ from models.evaluation import Evaluation
 from models.method_style import looks
 
 
+NARROWEST_INCHES = 8.2
+"""What the two lines over a sheet need."""
+
+
 def side_by_side(count: int, most: int = 3) -> tuple[int, int]:
     """Columns and rows for so many panels: two by two rather than three and one."""
     columns = count if count <= most else 2 if count == 4 else most

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from models.evaluation import Evaluation, summary
-from models.figure_grid import legend_below, side_by_side
+from models.figure_grid import NARROWEST_INCHES, legend_below, side_by_side
 from models.method_style import compared, looks, panels
 from pipeline.picture_style import INK, headline, sheet
 
@@ -29,7 +29,7 @@ def draw_actions(path: Path, evaluation: Evaluation) -> Path | None:
         return None
     outer = max(float(wide.to_numpy().max()) for _, wide in charts) * 1.05
     columns, rows_down = side_by_side(len(charts))
-    with sheet(path, 4.6 * columns, 4.1 * rows_down + 1.1) as figure:
+    with sheet(path, max(4.6 * columns, NARROWEST_INCHES), 4.1 * rows_down + 1.1) as figure:
         headline(
             figure, any(evaluation.simulated.values()), "Error by action",
             "MPJPE in shares of the picture, mean over the people held out; nearer the middle is better; one scale",

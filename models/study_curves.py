@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from models.contests import MODALITY_TITLES
 from models.evaluation import Evaluation, fold_values, summary
-from models.figure_grid import legend_below, side_by_side
+from models.figure_grid import NARROWEST_INCHES, legend_below, side_by_side
 from models.method_style import Look, compared, looks, panels
 from models.study_store import Judged, StudyResults
 from pipeline.picture_style import QUIET, headline, sheet
@@ -29,7 +29,7 @@ def draw_bins(path: Path, evaluation: Evaluation) -> Path | None:
     quantities = [name for name in QUANTITIES if name in set(means["quantity"])]
     if not quantities:
         return None
-    with sheet(path, 4.0 * len(quantities) + 0.6, 2.5 * len(rows) + 1.4) as figure:
+    with sheet(path, max(4.0 * len(quantities) + 0.6, NARROWEST_INCHES), 2.5 * len(rows) + 1.4) as figure:
         headline(
             figure, any(evaluation.simulated.values()), "Error over distance and speed",
             "each point a fifth of the frames, at the middle one; mean over the people held out; band: one sd over them, of ours",
@@ -58,7 +58,7 @@ def draw_learning(path: Path, results: StudyResults, evaluation: Evaluation) -> 
         return None
     stages = [stage for stage in ("pre-training", "fine-tuning") if stage in set(curves["stage"])]
     cells = curves[["data_set", "modality"]].drop_duplicates().to_numpy().tolist()
-    with sheet(path, 4.0 * len(cells) + 0.6, 2.9 * len(stages) + 1.3) as figure:
+    with sheet(path, max(4.0 * len(cells) + 0.6, NARROWEST_INCHES), 2.9 * len(stages) + 1.3) as figure:
         headline(
             figure, any(evaluation.simulated.values()), "Learning curves",
             "validation on recordings of training people; thin: each fold and seed, thick: their mean",
@@ -86,7 +86,9 @@ def draw_seeds(path: Path, evaluation: Evaluation) -> Path | None:
     shown = panels(evaluation)
     networks = evaluation.of_kind("ours", "baseline")
     columns, rows_down = side_by_side(len(shown))
-    with sheet(path, 4.4 * columns + 0.4, (0.3 * len(networks) + 1.1) * rows_down + 0.9) as figure:
+    with sheet(
+        path, max(4.4 * columns + 0.4, NARROWEST_INCHES), (0.3 * len(networks) + 1.1) * rows_down + 0.9
+    ) as figure:
         headline(
             figure, any(evaluation.simulated.values()), "Folds and seeds",
             f"{ERROR}; small grey: each person held out, seeds averaged; marks: each seed, mean over the people",

@@ -19,9 +19,10 @@ def under_table(
         named = ", ".join(evaluation.titles[name] for name in simulated)
         said.append(f"Simulated data ({named}): no physical radar and no real person was involved.")
     folds = "–".join(str(count) for count in sorted({int(rows["folds"].min()), int(rows["folds"].max())}))
+    folds += " fold" if folds == "1" else " folds"
     seeds = int(rows.loc[rows["kind"].isin(("ours", "baseline")), "seeds"].max())
     said.append(
-        f"Mean ± sd (ddof 1) over {folds} folds, each one person held out, of values averaged over {seeds} "
+        f"Mean ± sd (ddof 1) over {folds}, each one person held out, of values averaged over {seeds} "
         f"seed{'s' if seeds != 1 else ''}; bold: best of its column and block, oracles left out."
     )
     if set(measures) & {"mpjpe_norm"}:

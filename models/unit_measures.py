@@ -38,7 +38,8 @@ class UnitMeasures(NamedTuple):
 
 
 def bins_of(quantity: str, unit: str, values: Float64[np.ndarray, " frame"]) -> Bins:
-    """Up to `BINS` bins of equally many frames; fewer where values repeat, none where all are NaN."""
+    """Up to `BINS` bins of equally many frames; fewer where values repeat (to a thousandth), none where all are NaN."""
+    values = values.round(3)
     known = np.isfinite(values)
     if not known.any():
         return Bins(quantity, unit, np.full(len(values), -1), pd.DataFrame(columns=["low", "middle", "high"]))
