@@ -194,12 +194,13 @@ class _Once(yaml.SafeLoader):
 
 
 def write_study(path: Path, config: StudyConfig) -> None:
-    """Write a study as `read_study` reads it, in one atomic step."""
+    """Write a study as `read_study` reads it, in one atomic step; a file that says so already is left alone."""
     said = config.model_dump(mode="json", exclude_defaults=True, by_alias=True)
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=120)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, text)
+        if not path.exists() or path.read_bytes() != text.encode():
+            write_atomic(path, text)
     except OSError as error:
         raise PipelineError(
             f"{path} cannot be written ({error.strerror}); make room or choose another root."

@@ -85,9 +85,7 @@ def open_study(root: Path, path: Path) -> Study:
     _ = study._digests
     write_truths(data, study.folder)
     _check_labelled(study)
-    resolved = study.folder / "study.yaml"
-    if not resolved.exists() or read_study(resolved) != data.config:
-        write_study(resolved, data.config)
+    write_study(study.folder / "study.yaml", data.config)
     return study
 
 

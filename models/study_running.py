@@ -7,6 +7,7 @@ worker that was killed is taken over. Training runs are shared by key and go on 
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -134,6 +135,7 @@ def run_study(
 def _help(root: Path, path: Path, device: Device, first: int) -> None:
     """Run units beside the process that started this one, for as long as that one lives."""
     parent = os.getppid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too; the other process ends this one
 
     def run(unit: Unit) -> Outcome:
         if os.getppid() != parent:

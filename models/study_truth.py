@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from models.clips import clip_table
 from models.config import ClipConfig
-from models.maps import MapReader
 from models.metrics import HIPS, SHOULDERS
 from models.study_folds import INSIDE_TEST, StudyData
 from models.study_store import TestedRecording, read_truth_key, write_truth
@@ -29,14 +28,20 @@ def write_truths(data: StudyData, folder: Path) -> None:
 
     Raises PipelineError for a recording without cube or labels, and where no clip fits.
     """
-    shapes = clip_shapes(data)
+    clip, inside = clip_shape(data), data.config.inside_split
     for data_set in data.config.data_sets:
         recordings = tested_recordings(data, data_set)
         labels = [[name, sha256_file(labels_path(data.root, name))] for name in recordings]
-        key = sha256_json([TRUTH_VERSION, labels, [shape.model_dump(mode="json") for shape in shapes]])
-        if read_truth_key(folder, data_set) != key:
-            rows = pd.concat([_labels(data.root, name, shapes) for name in recordings], ignore_index=True)
-            write_truth(folder, data_set, rows, [_described(data.root, name) for name in recordings], key)
+        key = sha256_json([TRUTH_VERSION, labels, clip.model_dump(mode="json"), inside])
+        if read_truth_key(folder, data_set) == key:
+            continue
+        clips = clip_table(data.root, recordings, clip, stride=clip.frames, labelled=False)
+        if inside and data_set in data.config.trained_sets:
+            clips = pd.concat([clips, _last_clips(data, data_set, recordings, clip)])
+        of_each = {str(name): rows for name, rows in clips.groupby("recording", sort=True)}
+        rows = [_labels(data.root, name, starts, clip) for name, starts in of_each.items()]
+        described = [_described(data.root, name) for name in recordings]
+        write_truth(folder, data_set, pd.concat(rows, ignore_index=True), described, key)
 
 
 def tested_recordings(data: StudyData, data_set: str) -> tuple[str, ...]:
@@ -46,19 +51,25 @@ def tested_recordings(data: StudyData, data_set: str) -> tuple[str, ...]:
     return tuple(sorted(name for person in data.config.people for name in data.recordings_of(data_set, person)))
 
 
-def clip_shapes(data: StudyData) -> tuple[ClipConfig, ...]:
+def clip_shape(data: StudyData) -> ClipConfig:
     """The clips that units are tested on, as far as they decide which frames those are: the same for every row."""
-    clip = data.config.base_preset("rd").clip
-    parts = [(0.0, 1.0), *([INSIDE_TEST] if data.config.inside_split else [])]
-    return tuple(clip.model_copy(update={"part": part}) for part in parts)
+    return data.config.base_preset("rd").clip
 
 
-def _labels(root: Path, recording_id: str, shapes: Sequence[ClipConfig]) -> pd.DataFrame:
-    """Labels of one recording at the target frames of clips that lie end to end."""
+def _last_clips(data: StudyData, data_set: str, recordings: Sequence[str], clip: ClipConfig) -> pd.DataFrame:
+    """Clips of the part that a split inside recordings tests."""
+    part = clip.model_copy(update={"part": INSIDE_TEST})
+    try:
+        return clip_table(data.root, recordings, part, stride=clip.frames, labelled=False)
+    except PipelineError as error:
+        raise PipelineError(f"inside_split cannot test the last fifth of recordings of {data_set}: {error}") from None
+
+
+def _labels(root: Path, recording_id: str, clips: pd.DataFrame, clip: ClipConfig) -> pd.DataFrame:
+    """Labels of one recording at the target frames of its clips."""
     actions: dict[int, str] = {}
-    for clip in shapes:
-        for start, action in _starts(root, recording_id, clip):
-            actions |= dict.fromkeys((start + target for target in clip.targets), action)
+    for start, action in zip(clips["start"].tolist(), clips["action"].tolist(), strict=True):
+        actions |= dict.fromkeys((start + target for target in clip.targets), action)
     frames = np.array(sorted(actions), np.int64)
     table = read_labels(root, recording_id).table
     arrays = label_arrays(table, int(frames.max(initial=0)) + 1)
@@ -84,16 +95,6 @@ def _labels(root: Path, recording_id: str, shapes: Sequence[ClipConfig]) -> pd.D
             "scale_source": np.repeat(sources.to_numpy(), len(JOINTS)),
         }
     )
-
-
-def _starts(root: Path, recording_id: str, clip: ClipConfig) -> list[tuple[int, str]]:
-    """First frames and actions of a recording's clips; none where it is too short, which matters if all of a fold's are."""
-    _ = MapReader(root, recording_id, clip).valid  # a cube that does not fit is no short recording
-    try:
-        table = clip_table(root, [recording_id], clip, stride=clip.frames, labelled=True)
-    except PipelineError:
-        return []
-    return list(zip(table["start"].tolist(), table["action"].tolist(), strict=True))
 
 
 def _described(root: Path, recording_id: str) -> TestedRecording:
