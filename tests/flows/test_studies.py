@@ -3,8 +3,9 @@
 import json
 import re
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -25,6 +26,8 @@ from synthetic_study import write_synthetic_study
 from flows.cli import main
 from flows.studies import results_folder, study_path
 from pipeline.errors import PipelineError
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def verb(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -52,14 +55,15 @@ def test_a_study_is_a_file_a_folder_or_a_name(tmp_path, monkeypatch):
 
 def test_tables_are_made_again_without_data_and_to_the_same_bytes(tmp_path, capsys):
     folder = tmp_path / "kept" / "synthetic"
-    write_synthetic_study(folder)
+    write_synthetic_study(folder, modalities=("rd",), seeds=(1,), bystander=False)
     code, out, err = verb(
         capsys, "evaluate", "--study", folder / "study.yaml", "--root", tmp_path / "nothing", "--json"
     )
     assert code == 0, err
     said = json.loads(out)
     assert said["simulated"]
-    assert said["units"] == 168
+    assert said["units"] == 2 * (3 + 1) * (5 + 4)  # data sets, folds and the split inside recordings, floors and rows
+    assert Path(said["report"]).read_text().count("<table") > 1
     first = files(folder / "tables")
     assert "table2.md" in first
     shutil.rmtree(folder / "tables")
@@ -108,36 +112,57 @@ def against_server(server) -> Iterator[None]:
         yield
 
 
-def test_a_study_as_flows(server, client, prefect, finished, against_server, monkeypatch):
-    """Folds here and on workers, then one fold and the tables again as a person asks for them."""
+@pytest.fixture
+def root(server, monkeypatch) -> Path:
+    """The server's data root, with a small study beside recordings of noise."""
+    monkeypatch.setenv("MAEPOSE_ROOT", str(server.root))
+    if not (server.root / "study.yaml").exists():
+        record(server.root)
+        study_file(server.root, people=["p01", "p02"], methods=[{"name": "MAEPose"}])
+    return server.root
+
+
+def asked(prefect: Command, flow: str, *parameters: str) -> UUID:
+    """Ask for a run of a deployed flow as a person does."""
+    said = prefect("deployment", "run", flow, *(word for one in parameters for word in ("-p", one)))
+    assert said.returncode == 0, said.stdout + said.stderr
+    return UUID(re.search(r"UUID: (\S+)", said.stdout)[1])
+
+
+def test_a_study_as_flows(root, client, prefect, finished, against_server):
+    """Here, then a fold and the tables again on workers, as a person asks for them."""
     from flows.study import study
 
-    monkeypatch.setenv("MAEPOSE_ROOT", str(server.root))
-    record(server.root)
-    path = study_file(server.root, people=["p01", "p02"], methods=[{"name": "MAEPose"}])
-    folder = Path(study(str(path), where="workers", device="cpu"))
-    assert folder == server.root / "experiments" / "small"
-    predictions, tables = files(folder / "predictions"), files(folder / "tables")
-    assert len(predictions) == 2 * (5 + 1)
-    runs = [run for run in client.read_flow_runs(limit=100) if run.name.startswith("fold-")]
-    sent = [run for run in runs if run.deployment_id is not None]
-    assert len(sent) == 2
-    assert {finished(run.id).state.name for run in sent} <= {"Completed", "Cancelled"}
-
-    gone = folder / "predictions" / "maepose.rd.walk.p02.s42.parquet"
-    gone.unlink()
-    asked = prefect("deployment", "run", "evaluate-fold", "-p", "study=small", "-p", f"unit={gone.stem}")
-    run = finished(UUID(re.search(r"UUID: (\S+)", asked.stdout)[1]))
-    assert run.state.is_completed(), run.state.message
-    assert files(folder / "predictions").keys() == predictions.keys()
+    folder = Path(study("study.yaml", device="cpu"))
+    assert folder == root / "experiments" / "small"
+    assert len(files(folder / "predictions")) == 2 * (5 + 1)
+    folds = [run for run in client.read_flow_runs(limit=100) if run.name.startswith("fold-maepose")]
+    assert {run.state.name for run in folds} == {"Completed"}
+    tables = files(folder / "tables")
     shutil.rmtree(folder / "tables")
-    asked = prefect("deployment", "run", "evaluate", "-p", "study=small")
-    run = finished(UUID(re.search(r"UUID: (\S+)", asked.stdout)[1]))
-    assert run.state.is_completed(), run.state.message
-    assert run.total_run_time.total_seconds() < 30
+
+    unit = "maepose.rd.walk.p02.s42"
+    fold = asked(prefect, "evaluate-fold", "study=small", f"unit={unit}")
+    again = finished(asked(prefect, "evaluate", "study=small"))
+    assert again.state.is_completed(), again.state.message
     assert files(folder / "tables") == tables
-    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[again.id]))
     shown = {artifact.key: artifact.data for artifact in client.read_artifacts(artifact_filter=wanted)}
-    assert {"evaluate", "table2"} <= shown.keys()
+    assert {"evaluate", "table2", "figures"} <= shown.keys()
     assert "**Simulated**" in shown["table2"]
     assert "MAEPose (ours)" in shown["table2"]
+    assert "data:image/png;base64," in shown["figures"]
+    assert finished(fold).state.is_completed()
+
+
+@pytest.mark.slow  # four programs that each import a training library
+def test_folds_go_to_workers_and_what_nobody_began_is_taken_back(root, client, finished, against_server):
+    from flows.study import study
+
+    shutil.rmtree(root / "experiments" / "small", ignore_errors=True)
+    before = {run.id for run in client.read_flow_runs(limit=200)}
+    folder = Path(study("study.yaml", where="workers", device="cpu"))
+    assert len(files(folder / "predictions")) == 2 * (5 + 1)
+    runs = [run for run in client.read_flow_runs(limit=200) if run.id not in before and run.deployment_id is not None]
+    assert len(runs) == 2
+    assert {finished(run.id).state.name for run in runs} <= {"Completed", "Cancelled"}
