@@ -1,14 +1,14 @@
 """What a study leaves on disk, `experiments/<study>/`: enough to make every table again without recordings, cubes or weights.
 
-study.yaml                     the study, with everybody named (`models.study.resolve`)
+study.yaml                     the study, with everybody named (`models.study_folds.resolve`)
 predictions/<unit>.parquet     test_set, recording, frame, joint, u, v of every labelled target frame of the tested recordings;
                                how it was made (`UnitMaking`) in the metadata under `making`
 truth/<data set>.parquet       labels of the same frames, by recording, frame and joint; what is known of each recording
                                (`TestedRecording`) in the metadata under `recordings`
 runs/                          folders of the training runs behind the predictions (`models.runs`); no table needs them
 
-u, v are shares of the undistorted picture, rounded to 1e-5, metres to 1e-4. Target frames are the paper's, every fourth; clips
-lie end to end, so every frame is predicted at most once.
+u, v are shares of the undistorted picture, rounded to 2^-17 (8e-6), metres to 2^-13 (.1 mm): rounded decimals would take twice the
+room. Target frames are the paper's, every fourth; clips lie end to end, so every frame is predicted at most once.
 """
 
 import json
@@ -27,6 +27,8 @@ from models.study import StudyConfig, read_study
 from models.study_units import Unit, asked, units
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomic
+
+PLACE_STEP, METRE_STEP = 2.0**-17, 2.0**-13
 
 PREDICTED: dict[str, Any] = {
     "test_set": "category",
@@ -141,8 +143,7 @@ def write_predictions(folder: Path, making: UnitMaking, rows: pd.DataFrame) -> P
     """Write a unit's rows in one atomic step; PipelineError when the disk does not take it."""
     path = predictions_path(folder, making.unit)
     table = rows[list(PREDICTED)].sort_values(["test_set", "recording", "frame", "joint"], ignore_index=True)
-    table = table.assign(u=table["u"].round(5), v=table["v"].round(5)).astype(PREDICTED)
-    _write(path, table, {"making": making.model_dump_json()})
+    _write(path, _rounded(table).astype(PREDICTED), {"making": making.model_dump_json()})
     return path
 
 
@@ -154,11 +155,9 @@ def write_truth(
     Same `key`, same table.
     """
     path = truth_path(folder, data_set)
-    places, metres = ("u", "v", "confidence"), ("x_m", "y_m", "z_m", "range_m")
     table = rows.assign(data_set=data_set)[list(TRUE)].sort_values(["recording", "frame", "joint"], ignore_index=True)
-    rounded = {name: table[name].round(5) for name in places} | {name: table[name].round(4) for name in metres}
     said = json.dumps([one.model_dump(mode="json") for one in recordings])
-    _write(path, table.assign(**rounded).astype(TRUE), {"recordings": said, "key": key})
+    _write(path, _rounded(table).astype(TRUE), {"recordings": said, "key": key})
     return path
 
 
@@ -230,6 +229,12 @@ def read_truth(folder: Path, data_set: str) -> tuple[pd.DataFrame, tuple[TestedR
         return table.to_pandas()[list(TRUE)].astype(TRUE), recordings
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise PipelineError(f"{path} is no table of labels ({error}); run the study again.") from None
+
+
+def _rounded(rows: pd.DataFrame) -> pd.DataFrame:
+    """Places and metres on a binary grid, whose empty last bits a file need not hold."""
+    steps = {"u": PLACE_STEP, "v": PLACE_STEP} | dict.fromkeys(("x_m", "y_m", "z_m", "range_m"), METRE_STEP)
+    return rows.assign(**{name: (rows[name] / step).round() * step for name, step in steps.items() if name in rows})
 
 
 def _write(path: Path, rows: pd.DataFrame, said: dict[str, str]) -> None:
