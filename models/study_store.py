@@ -7,8 +7,8 @@ truth/<data set>.parquet       labels of the same frames, by recording, frame an
                                (`TestedRecording`) in the metadata under `recordings`
 runs/                          folders of the training runs behind the predictions (`models.runs`); no table needs them
 
-u, v are shares of the undistorted picture, rounded to 2^-17 (8e-6), metres to 2^-13 (.1 mm): rounded decimals would take twice the
-room. Target frames are the paper's, every fourth; clips lie end to end, so every frame is predicted at most once.
+u, v are shares of the undistorted picture, rounded to 2^-17 (8e-6), metres to 2^-13 (.1 mm): decimals would take twice the room.
+Target frames are the paper's, every fourth; clips lie end to end, so every frame is predicted at most once.
 """
 
 import json

@@ -176,7 +176,9 @@ def test_a_whole_study_and_nothing_of_it_twice(root):
     write_labels(root, "crowd-p03-0", Labels(labels, "test"))
     changed = opened(root, **changes)
     assert {unit.held_out for unit in changed.units if not changed.is_current(unit)} == {"p03"}
-    assert read_truth(changed.folder, "crowd")[0].query("recording == 'crowd-p03-0'")["u"].iloc[0] == np.float32(0.4)
+    assert read_truth(changed.folder, "crowd")[0].query("recording == 'crowd-p03-0'")["u"].iloc[0] == pytest.approx(
+        0.4, abs=1e-5
+    )
 
 
 def test_rows_that_ask_for_the_same_encoder_share_it(root):
