@@ -5,7 +5,7 @@ held out. Measures are those of `models.metrics`, one value a fold and seed; `fo
 statistics count people, and `summary` gives mean and standard deviation over folds (ddof 1).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,12 +16,11 @@ from models.study import StudyConfig, StudyMethod
 from models.study_store import StudyResults
 from models.study_units import Unit, modalities
 from models.truth_frames import TruthFrames, truth_frames
-from models.unit_measures import Bins, Row, bins_of, measure_unit
+from models.unit_measures import KEYS, UnitRows, measure
 from pipeline.errors import PipelineError
 from pipeline.provenance import sha256_json
 
 Kind = Literal["ours", "baseline", "floor", "oracle"]
-KEYS = ["split", "trained_on", "test_set", "modality", "method", "held_out", "seed"]
 METRES = ("mpjpe_plane_m", "pck_plane@0.05m")
 MEASURES = (
     "mpjpe_norm", "pck_norm@0.05", "root_centred_norm", "explained_motion", "mpjpe_px", "pck_torso@0.2", *METRES,
@@ -69,32 +68,6 @@ class Evaluation:
         return list(self.methods.index[self.methods["kind"].isin(kinds)])
 
 
-@dataclass(frozen=True)
-class UnitRows:
-    """One unit's predictions of one test set of one person, and what of `KEYS` it is; `modalities` it stands under."""
-
-    split: str
-    trained_on: str
-    test_set: str
-    modalities: tuple[str, ...]
-    method: str
-    held_out: str
-    seed: int
-    rows: pd.DataFrame
-    """recording, frame, joint, u, v"""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The long tables of an `Evaluation`, and the scale that every fold of a data set has."""
-
-    values: pd.DataFrame
-    by_action: pd.DataFrame
-    by_joint: pd.DataFrame
-    by_bin: pd.DataFrame
-    scale_source: dict[str, str]
-
-
 def evaluate(results: StudyResults) -> Evaluation:
     """Every measure of a finished study.
 
@@ -135,51 +108,6 @@ def method_table(config: StudyConfig) -> pd.DataFrame:
         kind = "oracle" if floor in ORACLES else "floor"
         rows[floor] = {"kind": kind, "method": floor, "start": "", "head": "", "basis": floor}
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def measure(units: Iterable[UnitRows], truth: dict[str, TruthFrames]) -> Measured:
-    """Every unit on every test set.
-
-    Raises PipelineError for predictions that do not fit the truth, a fold without labels, and a unit that does not predict the
-    same frames as the others of its fold.
-    """
-    bins = {name: _bins(frames) for name, frames in truth.items()}
-    rows: tuple[list[Row], ...] = ([], [], [], [])
-    sources: dict[str, set[str]] = {name: set() for name in truth}
-    folds: dict[Row, tuple[str, bytes]] = {}
-    for unit in units:
-        frames = truth[unit.test_set]
-        what = f"{unit.method} ({'/'.join(unit.modalities)}, without {unit.held_out}, seed {unit.seed})"
-        at, places = frames.at(unit.rows, f"{what} on {unit.test_set}")
-        if not (frames.confidence[at] > 0).any():
-            raise PipelineError(
-                f"The fold of {unit.held_out} has no labels on {unit.test_set}; label the recordings or leave the person out."
-            )
-        fold = (unit.split, unit.trained_on, unit.test_set, unit.held_out)
-        other, wanted = folds.setdefault(fold, (what, at.tobytes()))
-        if wanted != at.tobytes():
-            raise PipelineError(
-                f"{what} and {other} predict different frames of {unit.test_set}, so they cannot be compared; "
-                "remove their predictions and run the study again."
-            )
-        measured = measure_unit(frames, at, places, bins[unit.test_set])
-        sources[unit.test_set].add(measured.scale_source)
-        for modality in unit.modalities:
-            keys = (unit.split, unit.trained_on, unit.test_set, modality, unit.method, unit.held_out, unit.seed)
-            for table, found in zip(rows, measured[:4], strict=True):
-                table += [(*keys, *row) for row in found]
-    if not rows[0]:
-        raise PipelineError("The study has no predictions yet; run `maepose study` first.")
-    by: tuple[list[str], ...] = ([], ["action"], ["joint"], ["quantity", "bin", "frames"])
-    tables = [
-        pd.DataFrame(found, columns=[*KEYS, *more, "metric", "value"]) for found, more in zip(rows, by, strict=True)
-    ]
-    edges = pd.concat(
-        one.table.assign(test_set=name, quantity=one.quantity, unit=one.unit) for name in bins for one in bins[name]
-    )
-    tables[3] = tables[3].merge(edges.rename_axis("bin").reset_index(), how="left", on=["test_set", "quantity", "bin"])
-    values, by_action, by_joint, by_bin = tables
-    return Measured(values, by_action, by_joint, by_bin, {name: _one_scale(found) for name, found in sources.items()})
 
 
 def fold_values(table: pd.DataFrame, *extra: str) -> pd.DataFrame:
@@ -288,16 +216,3 @@ def _refuse_trained_on(results: StudyResults) -> None:
                 f"{person} is held out of {making.unit.name} but {both[0]}, a recording of theirs, was trained on; "
                 "remove its predictions and run the study again."
             )
-
-
-def _one_scale(sources: set[str]) -> str:
-    return "none" if not sources or "none" in sources else "+".join(sorted(sources))
-
-
-def _bins(truth: TruthFrames) -> list[Bins]:
-    speed_unit = "m/s" if truth.in_metres else "picture/s"
-    speeds = truth.speeds()
-    return [
-        bins_of("range", "m", truth.range_m),
-        *(bins_of(name, speed_unit, speeds[name].to_numpy()) for name in ("root_speed", "joint_speed")),
-    ]

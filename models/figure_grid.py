@@ -8,7 +8,6 @@ from matplotlib.lines import Line2D
 from models.evaluation import Evaluation
 from models.method_style import looks
 
-
 NARROWEST_INCHES = 8.2
 """What the two lines over a sheet need."""
 

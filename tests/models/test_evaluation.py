@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from made_study import made_study, made_truth, small_config
 
-from models.evaluation import Evaluation, UnitRows, evaluate, folds_by_method, measure, require_measure, summary
+from models.evaluation import Evaluation, evaluate, folds_by_method, require_measure, summary
 from models.study_store import predictions_path, read_making, read_results, write_predictions
 from models.study_units import units
 from models.truth_frames import TruthFrames, truth_frames
-from models.unit_measures import bins_of
+from models.unit_measures import UnitRows, bins_of, measure
 from pipeline.errors import PipelineError
 from pipeline.skeleton import JOINTS
 
