@@ -71,12 +71,16 @@ def export_coco(
             }
         )
         annotations.append(_annotation(number, places[frame], found[frame], arrays.confidence[frame], size))
+    info: dict[str, Any] = {
+        "description": f"Labels of recording {recording_id} by {labels.labeller}",
+        "version": "1.0",
+        "simulated": recording.manifest.simulated,
+    }
+    if camera is not None:
+        with ColorReader(recording.folder) as color:
+            info["color_frames"] = len(color)  # how many `imported` has to account for
     content = {
-        "info": {
-            "description": f"Labels of recording {recording_id} by {labels.labeller}",
-            "version": "1.0",
-            "simulated": recording.manifest.simulated,
-        },
+        "info": info,
         "licenses": [],
         "categories": [_category()],
         "images": images,

@@ -2,7 +2,8 @@
 
 COCO keypoints (`.json`), either
     an object   `images` (each with `id`; the frame is its `frame`, else its place in the list) and `annotations`
-                (each with `image_id`, `keypoints`, and where there are `bbox`, `score`), or
+                (each with `image_id`, `keypoints`, and where there are `bbox`, `score`); `info.color_frames`, which our export
+                writes, is how many frames the video has: those without an image hold nobody; or
     a list      COCO's results: each with `image_id` (the frame), `keypoints`, and where there are `bbox`, `score`.
 `keypoints` are 17 times x, y and visibility (0 not labelled, 1 hidden, 2 visible) or confidence (0 to 1); `bbox` is x, y, w, h.
 
@@ -13,7 +14,7 @@ where a joint is one of COCO's names (left_shoulder) or, in `joint`, its number 
 whose place is empty, were not found. A frame with nobody has a row with its number and nothing else.
 
 Frames count from 0 in the order of the colour video, pixels from the middle of the first one. Every frame must be there, but in
-a list of COCO's results, which says nothing about frames with nobody.
+a list of COCO's results, which says nothing about frames with nobody, and in our own export.
 """
 
 import hashlib
@@ -78,7 +79,11 @@ def _from_json(path: Path, data: bytes, frame_count: int) -> list[list[Person]]:
             images = content["images"]
             frames = {image["id"]: int(image.get("frame", place)) for place, image in enumerate(images)}
             annotations = content["annotations"]
-            count = max(frames.values(), default=-1) + 1
+            last = max(frames.values(), default=-1)
+            said = dict(content.get("info") or {}).get("color_frames")
+            count = last + 1 if said is None else int(said)
+            if last >= count:
+                raise ValueError(f"an image is of frame {last}, and info.color_frames says that there are {count}")
         else:
             annotations = content
             frames = {one["image_id"]: int(one["image_id"]) for one in annotations}

@@ -70,17 +70,24 @@ def test_joints_that_were_not_found_are_not_labelled(root, tmp_path):
 
 def test_exported_labels_can_be_imported_again(root, tmp_path):
     path = export_coco(root, "s1", tmp_path / "s1.json").path
-    content = json.loads(path.read_text())
-    results = [
-        dict(one, image_id=image["frame"]) for one, image in zip(content["annotations"], content["images"], strict=True)
-    ]
-    (tmp_path / "results.json").write_text(json.dumps(results))
     black = np.zeros((4, 4, 3), np.uint8)
-    again = imported_labeller(tmp_path / "results.json", 2 * FRAMES).people([black] * 2 * FRAMES)
+    again = imported_labeller(path, 2 * FRAMES).people([black] * 2 * FRAMES)
     given = imported_labeller(root / "given.json", 2 * FRAMES).people([black] * 2 * FRAMES)
     for index in (1, 9):
         apart = again[index][0].keypoints_px[list(COCO_INDEX)] - given[index][0].keypoints_px[list(COCO_INDEX)]
         assert np.abs(apart).max() < 0.02  # the lens put back; two decimals are written
+    assert [len(people) for people in again] == [0, 1] * 6 + [0, 0, 0, 1]  # nobody was found in frame 13
+
+
+def test_an_export_of_another_recording_is_refused(root, tmp_path):
+    path = export_coco(root, "s1", tmp_path / "s1.json").path
+    with pytest.raises(PipelineError, match="of 16 frames, the recording has 17"):
+        imported_labeller(path, 17)
+    content = json.loads(path.read_text())
+    content["info"]["color_frames"] = 4
+    path.write_text(json.dumps(content))
+    with pytest.raises(PipelineError, match="an image is of frame 15"):
+        imported_labeller(path, 4)
 
 
 def test_pictures_come_with_it_when_asked_for(root, tmp_path):
