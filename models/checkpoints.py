@@ -74,9 +74,9 @@ def save_model(path: Path, network: nn.Module, card: ModelCard, weights: Mapping
         ) from error
 
 
-def read_card(path: Path) -> ModelCard:
-    """The card of a model file, without its weights; PipelineError when it is no such file."""
-    return _read(path)[0]
+def read_card(path: Path, kind: Kind | None = None) -> ModelCard:
+    """The card of a model file, without its weights; PipelineError when it is no such file, or not of that `kind`."""
+    return _of_kind(path, kind, _read(path)[0])
 
 
 def load_model(path: Path, kind: Kind | None = None) -> tuple[nn.Module, ModelCard]:
@@ -86,13 +86,7 @@ def load_model(path: Path, kind: Kind | None = None) -> tuple[nn.Module, ModelCa
     asked for, or when its weights are not those of the network its card describes.
     """
     card, weights = _read(path, with_weights=True)
-    if kind is not None and card.kind != kind:
-        holds = {
-            "masked": "a masked autoencoder, which predicts no poses",
-            "pose": "a pose network, no masked autoencoder",
-        }
-        verb = {"masked": "pretrain", "pose": "finetune"}[kind]
-        raise PipelineError(f"{path} holds {holds[card.kind]}; name a file that `maepose {verb}` wrote.")
+    _of_kind(path, kind, card)
     network = build_network(card)
     try:
         network.load_state_dict(weights)
@@ -100,6 +94,17 @@ def load_model(path: Path, kind: Kind | None = None) -> tuple[nn.Module, ModelCa
         reason = str(error).strip().splitlines()[-1].strip()
         raise PipelineError(f"The weights in {path} are not those its card describes: {reason}") from error
     return network.eval(), card
+
+
+def _of_kind(path: Path, kind: Kind | None, card: ModelCard) -> ModelCard:
+    if kind is not None and card.kind != kind:
+        holds = {
+            "masked": "a masked autoencoder, which predicts no poses",
+            "pose": "a pose network, no masked autoencoder",
+        }
+        verb = {"masked": "pretrain", "pose": "finetune"}[kind]
+        raise PipelineError(f"{path} holds {holds[card.kind]}; name a file that `maepose {verb}` wrote.")
+    return card
 
 
 def _read(path: Path, with_weights: bool = False) -> tuple[ModelCard, dict[str, Tensor]]:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor, nn
 
 from models.batch import PoseOutput
-from models.checkpoints import load_model
+from models.checkpoints import load_model, read_card
 from models.config import ClipConfig, Modality
 from models.maps import MapReader
 from models.metrics import plane_depth_m
@@ -81,7 +81,7 @@ def predict(
     """
     started = time.perf_counter()
     name = name or model.resolve().parent.name
-    network, card = load_model(model, "pose")
+    card = read_card(model, "pose")
     reader = MapReader(root, recording_id, card.clip)
     lag = card.clip.frames - 1 - card.clip.targets[-1]
     digest = sha256_file(model)
@@ -95,6 +95,7 @@ def predict(
             raise PipelineError(
                 f"{recording_id} has no {card.clip.frames} frames in a row without lost bytes, so {name} cannot predict it."
             )
+        network, _ = load_model(model, "pose")
         poses: list[Pose] = []
         for maps in _batches(reader, card.clip, ends, batch):
             poses += poses_of(network, maps, device)
