@@ -62,6 +62,18 @@ def test_the_card_travels_along(exported):
     assert files.rows()["onnx"].endswith("model.onnx")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [{"method": "cubelearn"}, {"method": "poseformer"}, {"method": "hupr"}, {"head": "simcc"}, {"head": "gcn"}],
+)
+def test_every_method_and_head_is_exported(tmp_path, changes):
+    model = write_model(tmp_path / "model.safetensors", FITTED, POSE.model_copy(update=changes))
+    files = export_model(model, tmp_path / "out")
+    assert files.onnx.stat().st_size > 1000
+    assert max(files.onnx_difference, files.program_difference) < 1e-4
+
+
 def test_an_export_that_differs_is_refused():
     expected = [np.zeros((2, 5, 13, 2), np.float32), np.zeros((2, 5, 13), np.float32)]
     decided = np.ones((2, 5, 13), bool)
