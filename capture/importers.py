@@ -50,7 +50,7 @@ def import_recording(
     """
     request = ImportRequest(source, tuple(config_files or ()), card_ip, data_port, config_port, session)
     recording_id = recording_id or new_recording_id(f"import-{source.stem}")
-    if not re.match(ID_PATTERN, recording_id):
+    if not re.fullmatch(ID_PATTERN, recording_id):
         raise PipelineError(f"{recording_id!r} is not a recording id; ids are letters, digits, '.', '_' and '-'.")
     with building_folder(root, recording_id) as folder:
         imported = read_source(request, folder)

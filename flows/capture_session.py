@@ -16,6 +16,7 @@ from capture.script import parse_script
 from capture.session import CaptureRequest, RecorderHandle, RecorderProgress, launch
 from flows.address import worker_root
 from flows.artifacts import ProgressBar, markdown_table, recording_rows, show_markdown, show_table
+from flows.asked_paths import name_or_path_inside
 from flows.events import emit_recording_closed
 from flows.sessions import remember_session, session_of_run
 from pipeline.errors import PipelineError
@@ -83,7 +84,7 @@ def capture_session(
             participant=participant or None,
             action=action or None,
             seconds=seconds,
-            waveform=profile or None,
+            waveform=name_or_path_inside(profile, root) if profile else None,
             script=parse_script(script) if script else (),
             privacy=privacy or None,
         )

@@ -5,7 +5,7 @@ from prefect import flow, get_run_logger
 from flows.address import worker_root
 from flows.artifacts import ProgressBar, show_table
 from flows.experiments import needs_training_extra
-from flows.studies import study_path, unit_rows
+from flows.studies import asked_study, unit_rows
 from models.study_opening import open_study
 from models.study_running import Device, Outcome, run_unit
 
@@ -22,13 +22,13 @@ def evaluate_fold(study: str, unit: str, device: Device = "auto") -> Outcome:
     """Make one unit's predictions unless they are current; returns `made` or `current`.
 
     Args:
-        study: File of the study on the worker's machine, or the name of one that was begun.
+        study: File of the study in the data root or the project, or the name of one that was begun.
         unit: Name of the unit, as in the study's predictions folder: maepose.dual.move.m01.s42.
         device: Where the network trains; auto takes a GPU where there is one.
     """
     needs_training_extra()
     root = worker_root()
-    opened = open_study(root, study_path(root, study))
+    opened = open_study(root, asked_study(root, study))
     wanted = opened.unit(unit)
     bar = ProgressBar("evaluate-fold-progress", unit, get_run_logger().warning)
     outcome = run_unit(

@@ -3,6 +3,7 @@
 from prefect import flow
 
 from flows.address import worker_root
+from flows.asked_paths import name_or_path_inside
 from flows.experiments import (
     ExperimentRequest,
     HeadChoice,
@@ -36,7 +37,7 @@ def finetune(
         modality: Range-Doppler (rd), range-azimuth (ra), or both (dual).
         method: maepose, maepose-plus, cubelearn, poseformer or hupr; empty for the preset's.
         head: heatmap, mlp, gcn or simcc; empty for the preset's.
-        encoder: Name of a pre-trained experiment, or a file; empty for random weights.
+        encoder: Name of a pre-trained experiment, or a file in the data root; empty for random weights.
         hold_out: A person who is in no training recording; empty for nobody.
         people: Only recordings of these people; empty for everybody.
         steps: Stop after so many optimiser steps; empty for as many as the preset says.
@@ -45,11 +46,12 @@ def finetune(
         force: Begin anew what is there already under that name.
     """
     needs_training_extra()
+    root = worker_root()
+    encoder = name_or_path_inside(encoder, root) if encoder is not None else None
     request = ExperimentRequest(
         preset=preset, modality=modality, method=method, head=head, encoder=encoder, hold_out=hold_out, people=people,
         steps=steps, seed=seed, name=name,
     )  # fmt: skip
-    root = worker_root()
     path, experiment = run_finetuning(root, request, training_progress("finetune"), force=force)
     show_training("finetune", summary(root, path, experiment), experiment)
     return str(path)

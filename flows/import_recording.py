@@ -9,6 +9,7 @@ from pydantic import Field
 from capture import importers
 from flows.address import worker_root
 from flows.artifacts import markdown_table, recording_rows, show_markdown, show_table
+from flows.asked_paths import path_inside
 from flows.events import emit_recording_closed
 from pipeline.catalogue import update_catalogue
 from pipeline.manifest import ID_PATTERN
@@ -37,8 +38,8 @@ def import_recording(
     """Bring in a recording that another tool made; returns its id.
 
     Args:
-        source: File or folder on the worker's machine: .bin of mmWave Studio or TI's recorder, .pcap, .pcapng, a session folder.
-        configs: Radar configuration: .cfg, or *.mmwave.json and *.setup.json; empty to look beside the source.
+        source: File or folder in the data root: .bin of mmWave Studio or TI's recorder, .pcap, .pcapng, a session folder.
+        configs: Radar configuration in the data root: .cfg, or *.mmwave.json and *.setup.json; empty to look beside the source.
         sample_order: How samples lie in the file; auto finds out from the data.
         recording_id: What to call it; empty for a name made from time and source.
         realign: Repair a stream that was cut off its alignment: put I and Q together again, or chirps too.
@@ -49,8 +50,8 @@ def import_recording(
     root = worker_root()
     recording = importers.import_recording(
         root,
-        Path(source),
-        [Path(name) for name in configs or []],
+        path_inside(source, root),
+        [path_inside(name, root) for name in configs or []],
         sample_order,
         recording_id,
         realign=realign,

@@ -4,6 +4,7 @@ from prefect import flow, get_run_logger
 
 from flows.address import worker_root
 from flows.artifacts import ProgressBar, markdown_table, picture, show_markdown, show_table
+from flows.asked_paths import name_or_path_inside
 from flows.labelling import LabellerChoice, label_session
 from flows.process_recording import RecordingId
 
@@ -17,20 +18,19 @@ def label_recording(
     Args:
         recording_id: The recording; it must be sealed and have a camera.
         labeller: auto takes ViTPose for real pictures, and for simulated ones the network that was trained on such.
-        weights: Name or path of other weights than the labeller's usual ones; empty for those.
+        weights: Other weights than the labeller's usual ones, by name or by path in the data root; empty for those.
         force: Label anew even where the labels are current.
     """
     logger = get_run_logger()
     root = worker_root()
+    chosen = name_or_path_inside(weights, root) if weights else None
     bar = ProgressBar("label-progress", f"Labelling {recording_id}", logger.warning)
 
     def on_progress(done: int, pictures: int) -> None:
         if done == pictures or done % max(1, pictures // 50) == 0:
             bar.show(100 * done / pictures)
 
-    result, pictures = label_session(
-        root, recording_id, labeller, weights=weights or None, force=force, on_progress=on_progress
-    )
+    result, pictures = label_session(root, recording_id, labeller, weights=chosen, force=force, on_progress=on_progress)
     bar.show(100)
     rows = result.rows()
     show_table("labels", rows | {"pictures": "\n".join(map(str, pictures))}, description=recording_id)

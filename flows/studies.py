@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.address import PROJECT
+from flows.asked_paths import path_inside
 from models.evaluation import Evaluation, evaluate
 from models.metrics import pose_errors
 from models.report import write_report
@@ -31,6 +32,12 @@ def study_path(root: Path, study: str) -> Path:
     raise PipelineError(
         f"There is no study {study!r}: name a YAML file, or one that was begun under {root / 'experiments'}."
     )
+
+
+def asked_study(root: Path, study: str) -> Path:
+    """`study_path` of what a flow run was asked for: PipelineError where that lies neither in the data root nor in the project."""
+    path_inside(study, root, PROJECT)
+    return study_path(root, study)
 
 
 def results_folder(root: Path, study: str) -> Path:

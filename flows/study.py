@@ -13,7 +13,7 @@ from flows.artifacts import ProgressBar, show_table
 from flows.evaluate import evaluate
 from flows.evaluate_fold import evaluate_fold
 from flows.experiments import needs_training_extra
-from flows.studies import study_path
+from flows.studies import asked_study
 from models.study_opening import is_claimed, open_study
 from models.study_running import Device, Outcome, run_unit, work
 from models.study_units import Unit
@@ -24,7 +24,7 @@ def study(study: str, where: Literal["here", "workers"] = "here", device: Device
     """Run what is missing of a study, then evaluate it; returns its folder. Broken off anywhere, it goes on when run again.
 
     Args:
-        study: YAML file of the study on the worker's machine, or the name of one that was begun.
+        study: YAML file of the study in the data root or the project, or the name of one that was begun.
         where: One fold after the other in this run, or also on every worker of the pool that is free.
         device: Where networks train; auto takes a GPU where there is one.
     """
@@ -32,8 +32,8 @@ def study(study: str, where: Literal["here", "workers"] = "here", device: Device
     from models.study_reconstruction import draw_study_reconstruction
 
     root, logger = worker_root(), get_run_logger()
-    path = str(study_path(root, study))
-    opened = open_study(root, study_path(root, study))
+    file = asked_study(root, study)
+    path, opened = str(file), open_study(root, file)
     bar = ProgressBar("study-progress", opened.config.name, logger.warning)
     missing = [unit for unit in opened.units if not opened.is_current(unit)]
     logger.info("%d of %d units are to be made", len(missing), len(opened.units))

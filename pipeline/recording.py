@@ -186,7 +186,7 @@ class Recording:
 
 def open_recording(root: Path, recording_id: str) -> Recording:
     """The recording `recording_id` under `root`; PipelineError when there is none or its manifest cannot be read."""
-    if not re.match(ID_PATTERN, recording_id):
+    if not re.fullmatch(ID_PATTERN, recording_id):
         raise PipelineError(f"{recording_id!r} is not a recording id; ids are letters, digits, '.', '_' and '-'.")
     folder = recordings_folder(root) / recording_id
     if not folder.is_dir():

@@ -137,10 +137,11 @@ def test_the_night_goes_on_after_a_failure_and_names_it(root, against_server):
 
 def test_an_import_is_sealed_and_announced(server, against_server, monkeypatch, tmp_path):
     monkeypatch.setenv("MAEPOSE_ROOT", str(server.root))
-    source = tmp_path / "adc_data.bin"
-    source.write_bytes(np.random.default_rng(0).integers(-99, 99, 3 * SMALL.frame_bytes // 2, np.int16).tobytes())
+    samples = np.random.default_rng(0).integers(-99, 99, 3 * SMALL.frame_bytes // 2, np.int16)
+    (tmp_path / "adc_data.bin").write_bytes(samples.tobytes())
     (tmp_path / "radar.cfg").write_text(write_cfg(SMALL))
-    made = import_recording(str(source), [str(tmp_path / "radar.cfg")], "q-first", "imported", participant="p02")
+    (server.root / "incoming").symlink_to(tmp_path)  # as a lab links the disk it copies from
+    made = import_recording("incoming/adc_data.bin", ["incoming/radar.cfg"], "q-first", "imported", participant="p02")
     recording = open_recording(server.root, made)
     assert (recording.id, recording.frame_count, recording.manifest.participant) == ("imported", 3, "p02")
     assert recording.sealed

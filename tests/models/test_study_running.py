@@ -243,7 +243,9 @@ def test_a_study_killed_half_way_is_finished_with_the_same_predictions(root, tmp
     assert run_study(peace, device="cpu") == len(peace.units)
 
     study = opened(root, **changes)
-    context = multiprocessing.get_context("fork")
+    # Not forked from here: a fork of a process that runs tests inherits what those left, threads and all.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["models.study_running", "models.study_fitting"])
     stops = [study.folder / "runs" / kind for kind in ("pretrain.*/state.ckpt", "cubelearn.*/state.ckpt")]
     for stop in stops:
         process = context.Process(target=_work, args=(root,))
