@@ -35,7 +35,7 @@ def study_path(root: Path, study: str) -> Path:
 
 
 def asked_study(root: Path, study: str) -> Path:
-    """`study_path` of what a flow run was asked for: PipelineError where that lies neither in the data root nor in the project."""
+    """`study_path` of what a flow run was asked for; PipelineError for what lies outside data root and project."""
     path_inside(study, root, PROJECT)
     return study_path(root, study)
 
