@@ -14,6 +14,10 @@ from pipeline.errors import PipelineError
 from pipeline.settings import data_root
 
 ROOT_VARIABLE = "MAEPOSE_ROOT"
+TRAINING_POOL_VARIABLE = "MAEPOSE_TRAINING_POOL"
+"""Names the work pool that prefect.yaml deploys training to."""
+TRAINING_POOL = "cpu"
+"""Where nothing names another."""
 PROJECT = Path(__file__).resolve().parent.parent
 
 

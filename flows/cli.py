@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 RIG, RECORDINGS, CUBES, LABELS = "The rig", "Recordings", "Cubes", "Labels"
-MODELS, STUDIES, SERVER = "Networks", "Studies", "Prefect on this machine"
+MODELS, STUDIES, SERVER = "Networks", "Studies", "Prefect"
 app.command("doctor", rich_help_panel=RIG)(rig.doctor)
 app.command("capture", rich_help_panel=RIG)(rig.capture)
 app.command("stop", rich_help_panel=RIG)(rig.stop)
@@ -51,6 +51,7 @@ app.command("report", rich_help_panel=STUDIES)(studies.report)
 app.command("demo", rich_help_panel=SERVER)(server.demo)
 app.command("up", rich_help_panel=SERVER)(server.up)
 app.command("down", rich_help_panel=SERVER)(server.down)
+app.command("deploy", rich_help_panel=SERVER)(server.deploy)
 
 
 @app.callback()

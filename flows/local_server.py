@@ -20,7 +20,6 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
@@ -29,12 +28,13 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import State, StateType
-from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Crashed
 
 from flows.address import (
     PROJECT,
     ROOT_VARIABLE,
+    TRAINING_POOL,
+    TRAINING_POOL_VARIABLE,
     LocalServer,
     answers,
     read_server,
@@ -42,6 +42,7 @@ from flows.address import (
     server_file,
     server_home,
 )
+from flows.deploying import create_pools, last_line, run_prefect
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomic
 
@@ -107,6 +108,7 @@ def environment(server: LocalServer) -> dict[str, str]:
     kept.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // POOLS["cpu"])))
     return kept | {
         ROOT_VARIABLE: str(server.root),
+        TRAINING_POOL_VARIABLE: TRAINING_POOL,  # the one of its pools that can
         "PREFECT_HOME": str(server_home(server.root)),
         "PREFECT_API_URL": server.api_url,
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
@@ -170,8 +172,8 @@ def _free(port: int) -> int | None:
 def _complete(server: LocalServer) -> LocalServer:
     """Bring pools and deployments up to date, and start the workers that are not there."""
     with SyncPrefectClient(server.api_url) as client:
-        _create_pools(client)
-        _prefect(server, ["deploy", "--all"])
+        create_pools(client, POOLS)
+        run_prefect(["deploy", "--all"], environment(server))
         for pool in POOLS:
             name = f"worker-{pool}"
             if name not in server.processes or not _alive(server.processes[name]):
@@ -179,14 +181,6 @@ def _complete(server: LocalServer) -> LocalServer:
                 arguments = ["worker", "start", "--pool", pool, "--type", "process", "--name", f"local-{pool}"]
                 server = _spawn(server, name, arguments)
     return server
-
-
-def _create_pools(client: SyncPrefectClient) -> None:
-    for name, limit in POOLS.items():
-        try:
-            client.create_work_pool(WorkPoolCreate(name=name, type="process", concurrency_limit=limit))
-        except ObjectAlreadyExists:
-            client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
 
 
 def _close_abandoned_runs(client: SyncPrefectClient, root: Path, pool: str) -> None:
@@ -223,22 +217,6 @@ def _spawn(server: LocalServer, name: str, arguments: Sequence[str]) -> LocalSer
     return server
 
 
-def _prefect(server: LocalServer, arguments: Sequence[str]) -> None:
-    """Run one Prefect command to its end; PipelineError with its last words when it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments],
-        cwd=PROJECT,
-        env=environment(server),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise PipelineError(f"`prefect {' '.join(arguments)}` failed: {_last_line(done.stdout)}")
-
-
 def _wait_until_healthy(server: LocalServer) -> None:
     deadline = time.monotonic() + HEALTHY_WITHIN_S
     while time.monotonic() < deadline:
@@ -254,13 +232,8 @@ def _wait_until_healthy(server: LocalServer) -> None:
         time.sleep(0.2)
     log = _log(server, "server")
     raise PipelineError(
-        f"The Prefect server did not start; {log} ends with: {_last_line(log.read_text(errors='replace'))}"
+        f"The Prefect server did not start; {log} ends with: {last_line(log.read_text(errors='replace'))}"
     )
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "(nothing)"
 
 
 def _alive(pid: int) -> bool:

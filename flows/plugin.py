@@ -7,6 +7,7 @@ In the project directory (where pyproject.toml switches plugins on) every Prefec
 - short names: a deployment name without a slash means the flow's `default` deployment, or its only one.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.plugins import HookContext, SetupResult, register_hook
 
-from flows.address import ROOT_VARIABLE, LocalServer, running_server
+from flows.address import ROOT_VARIABLE, TRAINING_POOL, TRAINING_POOL_VARIABLE, LocalServer, running_server
 from pipeline.errors import PipelineError
 from pipeline.settings import data_root
 
@@ -36,7 +37,10 @@ def setup_environment(*, ctx: HookContext) -> SetupResult:
     logger = ctx.logger_factory("maepose")
     _teach_short_names(logger)
     root = data_root()
-    environment = {ROOT_VARIABLE: str(root)}
+    environment = {
+        ROOT_VARIABLE: str(root),
+        TRAINING_POOL_VARIABLE: os.environ.get(TRAINING_POOL_VARIABLE, TRAINING_POOL),
+    }
     if ctx.api_url is None:
         try:
             server = running_server(root)

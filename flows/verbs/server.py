@@ -1,4 +1,4 @@
-"""Verbs around the local Prefect server: demo, up, down."""
+"""Verbs around Prefect servers: demo, up, down; and deploy, for a server of one's own."""
 
 import os
 from typing import Annotated
@@ -34,6 +34,23 @@ def down(root: RootOption = None, as_json: JsonOption = False) -> None:
     where = resolved_root(root)
     stopped = stop(where)
     Answer(as_json).give({"stopped": stopped}, ["Stopped." if stopped else f"No server was running for {where}."])
+
+
+def deploy(
+    training_pool: Annotated[
+        str, typer.Option("--training-pool", envvar="MAEPOSE_TRAINING_POOL", help="Whose workers train: cpu or gpu.")
+    ] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Make work pools and deployments on the Prefect server that PREFECT_API_URL names. Running it again updates them."""
+    from flows.deploying import LAB_POOLS
+    from flows.deploying import deploy as run
+
+    api_url = run(training_pool)
+    Answer(as_json).give(
+        {"api": api_url, "pools": list(LAB_POOLS), "training_pool": training_pool},
+        [f"Pools {', '.join(LAB_POOLS)} and every deployment are on {api_url}; networks train in {training_pool}."],
+    )
 
 
 def demo(
