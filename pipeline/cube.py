@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import zarr
 from jaxtyping import Bool, Float, Float32, Float64, Int64, Num
+from pydantic import ValidationError
 
 from pipeline.cube_commit import (
     MARKER,
@@ -42,7 +43,9 @@ __all__ = [
     "cube_path",
     "cubes_folder",
     "open_cube",
+    "open_store",
     "store_status",
+    "stored_config",
 ]
 
 
@@ -51,14 +54,44 @@ def open_cube(root: Path, recording_id: str) -> "Cube":
 
     Raises PipelineError where there is none, where it is half written, and where its files are not those of its marker.
     """
-    store = cube_path(root, recording_id)
+    return open_store(cube_path(root, recording_id))
+
+
+def open_store(store: Path) -> "Cube":
+    """The committed cube at `store`, whatever its name; PipelineError as `open_cube`."""
     marker = read_marker(store)
     problem = next(store_problems(store, marker), None)
     if problem is not None:
+        recording_id = marker.recording
         raise PipelineError(
             f"The cube of {recording_id} is damaged: {problem}; rebuild it with `maepose process {recording_id} --force`."
         )
     return Cube(store, marker)
+
+
+def stored_config(root: Path, recording_id: str) -> CubeConfig | None:
+    """What the cube of a recording says it was made with, even where its arrays are damaged; None where nothing says it.
+
+    Raises PipelineError where it says what this version does not know: then no one can make it the same way again.
+    """
+    try:
+        said = json.loads((cube_path(root, recording_id) / "zarr.json").read_bytes())
+        config = said["attributes"]["provenance"]["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return _config_of(recording_id, config)
+
+
+def _config_of(recording_id: str, config: Any) -> CubeConfig:
+    try:
+        return CubeConfig.model_validate(config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PipelineError(
+            f"The cube of {recording_id} was made with a configuration this version does not know "
+            f"({'.'.join(map(str, first['loc']))}: {first['msg']}); choose one it knows with "
+            f"`maepose process {recording_id} --preset default`."
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -105,7 +138,7 @@ class Cube:
     @cached_property
     def config(self) -> CubeConfig:
         """What the cube was made with."""
-        return CubeConfig.model_validate(self.attributes["provenance"]["config"])
+        return _config_of(self.recording, self.attributes["provenance"]["config"])
 
     @cached_property
     def axes(self) -> CubeAxes:
@@ -175,6 +208,11 @@ class Cube:
             self._still_there("/".join([name, "c", str(shard), *("0" * (array.ndim - 1))]))
         with self._readable(f"array {name}, frame {frames}"):
             return cast("np.ndarray", array[frames])
+
+    def shape(self, name: Product) -> tuple[int, ...]:
+        """Bins of a product's axes, frames first."""
+        with self._readable(f"array {name}"):
+            return tuple(self._array(name).shape)
 
     def verify(self, *, deep: bool = False) -> tuple[str, ...]:
         """What is wrong with the store, one sentence each; `deep` re-reads every byte."""

@@ -3,8 +3,9 @@
     <id>.zarr.tmp-<key>/progress.jsonl   one line a set of shards, with sizes and CRC-32Cs: what a killed job can keep
     <id>.zarr.tmp-<key>/rad/c/...        shards; no Zarr metadata before the last one is written, so nothing looks whole
 
-Order at the end: metadata, verification, fsync of every file, commit marker, exchange of names. Until that exchange the old
-store, if any, stays; afterwards it is removed.
+Order at the end: metadata, verification, fsync of every file, commit marker, a last look at both stores, exchange of names.
+Until that exchange the old store, if any, stays; afterwards it is removed. The journal goes last, so that a job killed at any
+point before the exchange finds its shards again.
 """
 
 import ctypes
@@ -13,7 +14,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import sync_folder, write_atomic
 
 JOURNAL = "progress.jsonl"
+_ASIDE = ".old"
 
 
 class CubeWriter:
@@ -48,6 +50,7 @@ class CubeWriter:
         self._shard_frames = arrays[0].shard_frames
         self._open: dict[str, ShardFile] = {}
         self._pending: dict[str, list[np.ndarray]] = {array.name: [] for array in arrays}
+        _put_back(self.final)
         for stale in cubes_folder(root).glob(f"{recording_id}.zarr.tmp-*"):
             if stale != self.store or fresh:
                 shutil.rmtree(stale)
@@ -80,8 +83,17 @@ class CubeWriter:
             shard.abandon()
         self._open.clear()
 
-    def commit(self, small: Sequence[SmallArray], attributes: Mapping[str, Any]) -> Path:
-        """Write metadata and small arrays, verify by reading back, make durable, mark, and take the final name."""
+    def commit(
+        self,
+        small: Sequence[SmallArray],
+        attributes: Mapping[str, Any],
+        look: Callable[[Path], None] = lambda _: None,
+    ) -> Path:
+        """Write metadata and small arrays, verify by reading back, make durable, mark, and take the final name.
+
+        `look` is called with the whole new store while the old one, if any, still has its name; where it raises, the old one
+        keeps it, and the new one's shards stay for the next attempt.
+        """
         assert self.next_frame == self.frames, "commit before the last frame"
         self._write_metadata(small, attributes)
         written = {path.relative_to(self.store).as_posix() for path in self.store.rglob("*") if path.is_file()}
@@ -98,8 +110,9 @@ class CubeWriter:
             sync_file(self.store / name)
         for folder in [path for path in self.store.rglob("*") if path.is_dir()]:
             sync_folder(folder)
-        (self.store / JOURNAL).unlink()
         write_atomic(self.store / MARKER, marker.model_dump_json())
+        look(self.store)
+        (self.store / JOURNAL).unlink()
         take_name(self.store, self.final)
         return self.final
 
@@ -198,7 +211,7 @@ def take_name(new: Path, final: Path) -> None:
     """
     if final.exists():
         if not _exchange(new, final):
-            aside = new.with_name(new.name + ".old")
+            aside = new.with_name(new.name + _ASIDE)
             final.rename(aside)
             new.rename(final)
             new = aside
@@ -207,6 +220,14 @@ def take_name(new: Path, final: Path) -> None:
     else:
         new.rename(final)
         sync_folder(final.parent)
+
+
+def _put_back(final: Path) -> None:
+    """Give an old store its name again that stepped aside for one which, because the job was killed, never took it."""
+    if not final.exists():
+        for aside in final.parent.glob(f"{final.name}.tmp-*{_ASIDE}"):
+            aside.rename(final)
+            return
 
 
 def _exchange(first: Path, second: Path) -> bool:

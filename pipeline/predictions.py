@@ -142,3 +142,21 @@ def read_predictions(root: Path, recording_id: str, model: str) -> Predictions:
         raise PipelineError(f"{path} is not a table of predictions this version reads: {first}.") from None
     frame = table.select(list(COLUMNS)).to_pandas().astype(COLUMNS)
     return Predictions(frame, said.get(b"model", model.encode()).decode(), making)
+
+
+def predictions_of_other_cubes(root: Path, recording_id: str, cube_key: str) -> tuple[str, ...]:
+    """Models whose predictions of a recording were not made from the cube with this key, or do not read."""
+    folder = root / "predictions"
+    paths = sorted(folder.glob(f"{recording_id}.*.parquet")) if folder.is_dir() else []
+    models = [path.stem[len(recording_id) + 1 :] for path in paths]
+    return tuple(
+        model for model in models if "." not in model and _cube_key(root, recording_id, model) != cube_key
+    )  # a dot: predictions of a recording whose id goes on
+
+
+def _cube_key(root: Path, recording_id: str, model: str) -> str:
+    try:
+        said = pq.read_schema(predictions_path(root, recording_id, model)).metadata or {}
+        return PredictionMaking.model_validate_json(said.get(b"making", b"")).cube_key
+    except (OSError, pa.ArrowException, ValidationError):
+        return ""

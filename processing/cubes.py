@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +15,10 @@ from pathlib import Path
 from pipeline.cube_commit import CubeStatus, cube_key, cube_path, cubes_folder, store_status
 from pipeline.cube_config import CubeConfig
 from pipeline.cube_layout import frame_arrays, frame_table, small_arrays, store_attributes
-from pipeline.cube_writer import CubeWriter
+from pipeline.cube_writer import JOURNAL, CubeWriter
 from pipeline.errors import PipelineError
 from pipeline.recording import Recording
+from processing.cube_changes import CubeChange, compare_stores
 from processing.transform import ALGORITHM_VERSION, Frame, FrameTransform
 
 _FRAMES_AHEAD = 3  # frames the transform may be ahead of the disk: this many cubes of memory
@@ -24,7 +26,10 @@ _FRAMES_AHEAD = 3  # frames the transform may be ahead of the disk: this many cu
 
 @dataclass(frozen=True)
 class CubeResult:
-    """What `process_recording` did. `frames_made` is less than `frames` where whole shards of a killed job were kept."""
+    """What `process_recording` did. `frames_made` is less than `frames` where whole shards of a killed job were kept.
+
+    `change` is what a cube that stood there before held otherwise, where that was asked for.
+    """
 
     recording: str
     key: str
@@ -34,6 +39,7 @@ class CubeResult:
     frames_with_loss: int
     rebuilt: bool
     seconds: float
+    change: CubeChange | None = None
 
     @property
     def frames_per_s(self) -> float:
@@ -57,11 +63,13 @@ def process_recording(
     config: CubeConfig,
     *,
     force: bool = False,
+    compare: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> CubeResult:
     """Make `<root>/cubes/<id>.zarr` unless it stands there with the right key; `force` makes it anew.
 
+    `compare` says what became otherwise, before the old cube is let go; that takes longer than the transform.
     `on_progress(frames done, frames)` is called after each frame; what it raises stops the job, whole shards are kept.
     `threads` bounds the transform's threads (None: all cores). Memory stays at a few frames, whatever the recording's length.
     Raises PipelineError on a recording that is not sealed or has no whole frame, on another job at the same cube, and on a
@@ -72,6 +80,7 @@ def process_recording(
     key, frames = recording_key(recording, config), recording.frame_count
     with _cube_lock(root, recording.id):
         made = 0
+        changes: list[CubeChange] = []
         rebuilt = force or store_status(root, recording.id, key) != "current"
         table = frame_table(recording)
         if rebuilt:
@@ -81,14 +90,22 @@ def process_recording(
             with _disk_errors(root, recording.id):
                 writer = CubeWriter(root, recording.id, key, arrays, frames, fresh=force)
             made = frames - writer.next_frame
+
+            def look(store: Path) -> None:
+                if compare and writer.final.exists():
+                    changes.append(compare_stores(writer.final, store))
+
             try:
                 _transform_frames(recording, transform, writer, on_progress)
                 small = small_arrays(axes, table, recording.waveform)
                 attributes = store_attributes(recording, config, key, ALGORITHM_VERSION)
                 with _disk_errors(root, recording.id):
-                    writer.commit(small, attributes)
+                    writer.commit(small, attributes, look)
             finally:
                 writer.close()
+        else:
+            for left in _leftovers(root, recording.id):
+                shutil.rmtree(left)
     return CubeResult(
         recording=recording.id,
         key=key,
@@ -98,7 +115,19 @@ def process_recording(
         frames_with_loss=int((~table.valid).sum()),
         rebuilt=rebuilt,
         seconds=time.perf_counter() - started,
+        change=changes[0] if changes else None,
     )
+
+
+def has_leftovers(root: Path, recording_id: str) -> bool:
+    """True where a job was killed just before it could remove the old cube."""
+    return bool(_leftovers(root, recording_id))
+
+
+def _leftovers(root: Path, recording_id: str) -> list[Path]:
+    """Old cubes under a temporary name. What a job that was killed half-way can go on from is none: that has a journal."""
+    found = cubes_folder(root).glob(f"{recording_id}.zarr.tmp-*")
+    return [path for path in found if not (path / JOURNAL).exists()]
 
 
 def _check(recording: Recording) -> None:

@@ -9,7 +9,7 @@ import pytest
 import xarray
 import zarr
 
-from pipeline.cube import open_cube
+from pipeline.cube import open_cube, open_store, stored_config
 from pipeline.cube_commit import MARKER, cube_key, cube_path, store_status, temporary_path
 from pipeline.cube_config import CubeConfig
 from pipeline.cube_layout import CubeAxes, FrameTable, frame_arrays, small_arrays
@@ -301,6 +301,56 @@ def test_the_old_store_stays_until_the_new_one_is_whole(tmp_path):
     writer.commit(small_arrays(AXES, _table(), WAVEFORM), _attributes(other))
     assert open_cube(tmp_path, "r1").key == "n" * 64
     assert open_cube(tmp_path, "r1").config == other
+
+
+def test_an_old_store_that_stepped_aside_comes_back_where_the_new_one_never_took_its_name(tmp_path):
+    """On a file system that cannot exchange two names: the job was killed between the two renames."""
+    config = CubeConfig()
+    final = _write(tmp_path, config)
+    new = temporary_path(tmp_path, "r1", "n" * 64)
+    final.rename(new.with_name(new.name + ".old"))
+    writer = _writer(tmp_path, CubeConfig(db_step=1.0), "n" * 64)
+    assert open_cube(tmp_path, "r1").key == KEY
+    assert writer.next_frame == 0
+
+
+def test_what_looks_at_both_stores_sees_both_and_can_refuse(tmp_path):
+    config, other = CubeConfig(), CubeConfig(db_step=1.0)
+    _write(tmp_path, config)
+    writer = _writer(tmp_path, other, "n" * 64)
+    for index in range(FRAMES):
+        writer.append(_frame(other, index))
+    small, seen = small_arrays(AXES, _table(), WAVEFORM), []
+
+    def look(store: Path) -> None:
+        seen.append((open_store(store).config, open_cube(tmp_path, "r1").config))
+        raise PipelineError("no")
+
+    with pytest.raises(PipelineError, match="no"):
+        writer.commit(small, _attributes(other), look)
+    assert seen == [(other, config)]
+    assert open_cube(tmp_path, "r1").config == config
+    again = _writer(tmp_path, other, "n" * 64)
+    assert again.next_frame == FRAMES
+    again.commit(small, _attributes(other), lambda store: None)
+    assert open_cube(tmp_path, "r1").config == other
+    assert not list(tmp_path.rglob(JOURNAL))
+
+
+def test_what_a_cube_was_made_with_is_known_while_its_metadata_reads(tmp_path):
+    config = CubeConfig(db_step=1.0)
+    assert stored_config(tmp_path, "r1") is None
+    store = _write(tmp_path, config)
+    (store / MARKER).unlink()
+    (store / "rad/c/0/0/0/0").unlink()
+    assert stored_config(tmp_path, "r1") == config
+    metadata = json.loads((store / "zarr.json").read_text())
+    metadata["attributes"]["provenance"]["config"]["sharpness"] = 3
+    (store / "zarr.json").write_text(json.dumps(metadata))
+    with pytest.raises(PipelineError, match=r"this version does not know \(sharpness: .*maepose process r1 --preset"):
+        stored_config(tmp_path, "r1")
+    (store / "zarr.json").write_text("{")
+    assert stored_config(tmp_path, "r1") is None
 
 
 def test_the_key_follows_samples_configuration_and_algorithm():
