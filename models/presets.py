@@ -86,7 +86,7 @@ PRESETS: dict[str, Preset] = {
         masked=MaskedConfig(encoder=_TINY, decoder_dim=96, decoder_depth=1, decoder_heads=4, around_mean=True),
         pose=PoseConfig(encoder=_TINY, width=128, head="simcc", decode="subpixel", heatmap_cells=32, sigma_cells=1.5),
         pretraining=_pretraining(32, rate=2e-3, steps=400),
-        finetuning=TrainConfig(batch=16, rate=2e-3, steps=600, augment=_SYMMETRIES),
+        finetuning=TrainConfig(batch=16, rate=2e-3, steps=600, layer_decay=1.0, augment=_SYMMETRIES),
     ),
 }
 
