@@ -46,6 +46,8 @@ PARTS: dict[str, dict[str, object]] = {
 }
 FROM_ENCODER: dict[str, dict[str, object]] = {
     "pre-trained": {},
+    "pre-trained, layer decay .75": {"finetuning.layer_decay": 0.75},
+    "pre-trained on symmetries": {"pretraining.augment.mirror": 0.5, "pretraining.augment.reverse": 0.5},
     "pre-trained, tube masks": {"masked.masking": "tube"},
     "pre-trained, energy-weighted": {"masked.energy_weighted": True},
     "pre-trained, 75 % hidden": {"masked.mask_ratio": 0.75},
