@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from models.training import Progress as TrainingProgress
 
 Verb = Literal["pretrain", "finetune"]
+PresetChoice = Literal["paper", "paper-cheap", "paper224", "small", "tiny"]
 ModalityChoice = Literal["rd", "ra", "dual"]
 MethodChoice = Literal["maepose", "maepose-plus", "cubelearn", "poseformer", "hupr"]
 HeadChoice = Literal["heatmap", "mlp", "gcn", "simcc"]
@@ -96,10 +97,10 @@ def resolved_preset(request: ExperimentRequest) -> "Preset":
     from models.presets import Preset, preset
 
     modalities: tuple[Modality, ...] = ("rd", "ra") if request.modality == "dual" else (request.modality,)
-    wanted = preset(request.preset).on(modalities).model_dump()
-    wanted["pose"] |= {
-        name: value for name, value in (("method", request.method), ("head", request.head)) if value is not None
-    }
+    chosen = preset(request.preset).on(modalities)
+    wanted = (chosen if request.method is None else chosen.by(request.method)).model_dump()
+    if request.head is not None:
+        wanted["pose"]["head"] = request.head
     for part in ("pretraining", "finetuning"):
         wanted[part]["seed"] = request.seed
         if request.steps is not None:

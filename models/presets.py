@@ -8,11 +8,15 @@ from models.config import (
     EncoderConfig,
     Frozen,
     MaskedConfig,
+    Method,
     Modality,
     PoseConfig,
     TrainConfig,
 )
 from pipeline.errors import PipelineError
+
+PLUS: dict[str, dict[str, object]] = {"pose": {"decode": "subpixel"}}
+"""What `maepose-plus` switches on, by part of a preset: each won on validation people's recordings in `benchmarks.ablation`."""
 
 
 class Preset(Frozen):
@@ -35,6 +39,13 @@ class Preset(Frozen):
                 unmirrored = training.augment.model_copy(update={"mirror": 0.0})
                 changed[part] = training.model_copy(update={"augment": unmirrored})
         return self.model_copy(update=changed)
+
+    def by(self, method: Method) -> "Preset":
+        """The same for that method; `maepose-plus` has on what `PLUS` says."""
+        changes = PLUS if method == "maepose-plus" else {}
+        changed = {part: getattr(self, part).model_copy(update=values) for part, values in changes.items()}
+        chosen = self.model_copy(update=changed)
+        return chosen.model_copy(update={"pose": chosen.pose.model_copy(update={"method": method})})
 
 
 PRETRAINING_RATE = 1.5e-4

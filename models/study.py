@@ -151,11 +151,10 @@ class StudyConfig(Frozen):
             raise ValueError(
                 f"{where}.set.{apart[0]}: rows are tested on the same clips; change it in the study's own set"
             )
-        begun = _switched(self.base_preset(modality), method.switches, f"{where}.set")
-        changes: Switches = {"pose.method": method.method}
+        begun = self.base_preset(modality).by(method.method)
+        chosen = _switched(begun, method.switches, f"{where}.set")
         if seed is not None:
-            changes |= {"pretraining.seed": seed, "finetuning.seed": seed}
-        chosen = _changed(begun, changes, where)
+            chosen = _changed(chosen, {"pretraining.seed": seed, "finetuning.seed": seed}, where)
         if method.start == "pretrained":
             if not method.method.startswith("maepose"):
                 raise ValueError(f"{where}.start: {method.method} has no encoder to pre-train; begin it at random")
