@@ -1,10 +1,10 @@
 """What each of our own parts is worth to a pose network, one at a time, by validation recordings alone. Simulated results.
 
-    python -m benchmarks.ablation [--root DIR] [--hold-out m03] [--seeds 2] [--jobs 2] [--steps 500] [--only NAME ...]
+    python -m benchmarks.ablation [--root DIR] [--seeds 2] [--jobs 2] [--steps 500] [--only NAME ...]
 
-Reads the recordings that `benchmarks.pretraining` simulates under the same DIR. Every row is the plain network with one part
-switched on, trained as long on the same recordings; its figures are those of its best weights on validation recordings of the
-training people. The person held out is read by nothing here, so what is chosen by this table is not chosen on them.
+Simulates `sim-dev` under DIR (kept: a second call goes on from there): people who are in no study, so that what is chosen by this
+table is not chosen on anybody whose figures are reported. Every row is the plain network with one part switched on, trained as
+long on the same recordings; its figures are those of its best weights on validation recordings.
 """
 
 import argparse
@@ -88,9 +88,9 @@ def one_row(root: Path, hold_out: str, name: str, seed: int, lengths: tuple[int,
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, default=Path("data-pretraining"))
+    parser.add_argument("--root", type=Path, default=Path("data-ablation"))
     parser.add_argument("--frames", type=int, default=9000)
-    parser.add_argument("--hold-out", default="m03")
+    parser.add_argument("--hold-out", default="d03", help="this person is left out")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--steps", type=int, default=500)
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=[*PARTS, *FROM_ENCODER], help="these rows alone")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    make_recordings(asked.root, asked.frames)
+    make_recordings(asked.root, asked.frames, "sim-dev")
     names = asked.only or [*PARTS, *FROM_ENCODER]
     lengths = (asked.steps, asked.pretraining_steps)
     with ProcessPoolExecutor(asked.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -56,9 +56,9 @@ def settings(name: str, seed: int, pretraining_steps: int, steps: int) -> Preset
     )
 
 
-def make_recordings(root: Path, frames: int) -> None:
-    """Simulate `sim-move`, and make its maps; what is there already stays."""
-    made = simulate(root, SimulationRequest(name="sim-move", frames=frames, waveform="light"))
+def make_recordings(root: Path, frames: int, data_set: str = "sim-move") -> None:
+    """Simulate a data set, and make its maps; what is there already stays."""
+    made = simulate(root, SimulationRequest(name=data_set, frames=frames, waveform="light"))
     for recording in made.recordings:
         process_recording(open_recording(root, recording), root, CubeConfig(products=("rd", "ra")))
 

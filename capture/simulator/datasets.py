@@ -7,9 +7,11 @@
 | sim-yoga      | same 9 | A12-A20, yoga                  | studio                     | 23,700         |
 | sim-bystander | same 9 | A1-A10, somebody else about    | studio, furniture moved    | 6,040          |
 | sim-mars      | as recorded | recorded motion (`motion_source`) | laboratory         | none           |
+| sim-dev       | 9      | A1-A10, movement               | studio                     | none           |
 
 A recording is one take: one person, one action, a few seconds. People of different sets have different seeds, except that
-sim-move, sim-yoga and sim-bystander share theirs, as in the paper.
+sim-move, sim-yoga and sim-bystander share theirs, as in the paper. sim-dev is for choosing settings: whoever is in it is in no
+study, so that nobody a study reports has decided anything.
 """
 
 import math
@@ -55,6 +57,8 @@ class DataSet:
     paper_frames: int
     bystander: bool = False
     recorded: bool = False
+    letter: str = "m"
+    """What the names of participants begin with."""
 
     def place(self) -> Room:
         """The room of the set."""
@@ -64,11 +68,12 @@ class DataSet:
 DATA_SETS: dict[str, DataSet] = {
     one.name: one
     for one in (
-        DataSet("sim-tryon", 8, 1000, TRYON_MOVE, "lab", 1, 40_600),
+        DataSet("sim-tryon", 8, 1000, TRYON_MOVE, "lab", 1, 40_600, letter="t"),
         DataSet("sim-move", 9, 2000, MOVE, "studio", 2, 43_900),
         DataSet("sim-yoga", 9, 2000, YOGA, "studio", 2, 23_700),
         DataSet("sim-bystander", 9, 2000, MOVE, "studio", 3, 6_040, bystander=True),
         DataSet("sim-mars", 0, 100_000, ("recorded",), "lab", 4, 0, recorded=True),
+        DataSet("sim-dev", 9, 5000, MOVE, "studio", 2, 9000, letter="d"),
     )
 }
 
@@ -142,7 +147,7 @@ def takes(request: SimulationRequest) -> list[Take]:
     for index in range(count):
         person, action = index % people, index // people % len(chosen.actions)
         repetition = index // combinations
-        participant = f"{'t' if chosen.name == 'sim-tryon' else 'm'}{person + 1:02d}"
+        participant = f"{chosen.letter}{person + 1:02d}"
         found.append(
             Take(
                 recording_id=f"{_prefix(request)}-{participant}-{chosen.actions[action]}-{repetition}",

@@ -10,7 +10,7 @@ from flows.console import Answer, JsonOption, RootOption, progress_bar, resolved
 
 def simulate(
     name: Annotated[
-        str, typer.Argument(metavar="SET", help="sim-tryon, sim-move, sim-yoga, sim-bystander or sim-mars.")
+        str, typer.Argument(metavar="SET", help="sim-tryon, sim-move, sim-yoga, sim-bystander, sim-mars or sim-dev.")
     ],
     frames: Annotated[
         int | None,
