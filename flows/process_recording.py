@@ -38,8 +38,7 @@ def process_recording(
     )
     bar.show(100)
     show_products(products)
-    camera = products.recording.manifest.camera
-    if camera is not None and (products.recording.folder / "sync.parquet").exists():
+    if products.can_be_labelled:
         emit_recording_processed(products.recording)
     logger.info("%s", products.rows()["made"])
     return str(products.cube.path)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.cube import MARKER, open_cube
+from pipeline.cube import MARKER, Cube, open_cube, stored_config
 from pipeline.cube_config import CubeConfig, preset
 from pipeline.errors import PipelineError
+from pipeline.labels import read_labels
 from pipeline.recording import Recording, open_recording, recordings_folder
 from pipeline.sync import read_sync
 from processing.cubes import CubeResult, cube_status, process_recording
@@ -27,6 +28,11 @@ class Products:
     quality: QualityReport
     pictures: tuple[Path, ...]
     frames_per_s: float
+
+    @property
+    def can_be_labelled(self) -> bool:
+        """True for a recording whose frames were matched with a camera's pictures."""
+        return self.recording.manifest.camera is not None and (self.recording.folder / "sync.parquet").exists()
 
     def rows(self) -> dict[str, Any]:
         """What a person wants to know first."""
@@ -50,8 +56,12 @@ def make_products(
     *,
     force: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
+    on_rebuilt: Callable[[CubeResult], None] | None = None,
 ) -> Products:
-    """Cube, quality report and pictures of a recording; what is current already is left alone unless `force`."""
+    """Cube, quality report and pictures of a recording; what is current already is left alone unless `force`.
+
+    `on_rebuilt` is called as soon as a new cube is in place, and is told what became otherwise in it.
+    """
     recording = open_recording(root, recording_id)
     moments: list[float] = []
 
@@ -60,7 +70,10 @@ def make_products(
         if on_progress is not None:
             on_progress(done, frames)
 
-    cube = process_recording(recording, root, config, force=force, on_progress=progress)
+    compare = on_rebuilt is not None
+    cube = process_recording(recording, root, config, force=force, compare=compare, on_progress=progress)
+    if cube.rebuilt and on_rebuilt is not None:
+        on_rebuilt(cube)
     quality = make_quality(recording, root, force=force)
     pictures = draw_pictures(root, recording_id, quality)
     # From the first frame on: before it, a fresh machine compiles the kernels once.
@@ -70,6 +83,8 @@ def make_products(
 
 def draw_pictures(root: Path, recording_id: str, quality: QualityReport) -> tuple[Path, ...]:
     """PNGs of a recording in `<root>/pictures/<id>/`: overview, liveliest frame, quality; redrawn where older than their source.
+
+    With alignment and labels also those of them; of labels only where labelling has drawn it before.
 
     Raises PipelineError when there is no cube.
     """
@@ -86,6 +101,8 @@ def draw_pictures(root: Path, recording_id: str, quality: QualityReport) -> tupl
             sync,
             lambda path: draw_sync(*read_sync(sync.parent), path, recording=recording_id, simulated=cube.simulated),
         )
+    if (folder / "instant.png").exists():  # labelling made it; it shows the cube too
+        sheets["instant.png"] = (cube.path / MARKER, lambda path: _draw_instant_again(root, cube, path))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, (source, draw) in sheets.items():
@@ -94,24 +111,35 @@ def draw_pictures(root: Path, recording_id: str, quality: QualityReport) -> tupl
                 draw(path)
     except OSError as error:
         raise PipelineError(f"Pictures cannot be written to {folder}: {error.strerror}.") from error
-    return tuple(folder / name for name in sheets)
+    return tuple(folder / name for name in sheets if (folder / name).exists())
+
+
+def _draw_instant_again(root: Path, cube: Cube, path: Path) -> Path:
+    """One instant with the cube there is now; removed where that cannot be drawn, because it shows another cube."""
+    from processing.instant_picture import draw_instant
+
+    try:
+        return draw_instant(open_recording(root, cube.recording), cube, read_labels(root, cube.recording), path)
+    except PipelineError:
+        path.unlink()
+        return path
 
 
 def config_for(root: Path, recording_id: str, preset_name: str | None) -> CubeConfig:
     """The configuration to (re)build a cube with: the preset asked for, else its own, else the default.
 
-    A cube keeps the configuration it was made with, so a night's reprocessing never turns a `paper` cube into another one.
+    A cube keeps the configuration it was made with, damaged or not, so a night's reprocessing never turns a `paper` cube into
+    another one. PipelineError where it was made with one that this version does not know.
     """
     if preset_name is not None:
         return preset(preset_name)
-    try:
-        return open_cube(root, recording_id).config
-    except PipelineError:
-        return preset("default")
+    return stored_config(root, recording_id) or preset("default")
 
 
 def needs_work(root: Path, recording_id: str, preset_name: str | None) -> str:
     """Why the cube of a recording must be made (`missing`, `stale`, `damaged`), or an empty string when it need not."""
     recording = open_recording(root, recording_id)
     status = cube_status(root, recording, config_for(root, recording_id, preset_name))
+    if status == "damaged" and preset_name is None and stored_config(root, recording_id) is None:
+        return "damaged, and what it was made with is lost: made the default way"
     return "" if status == "current" else status

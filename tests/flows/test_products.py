@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_LOGGING_TO_API_ENABLED,
@@ -16,6 +19,7 @@ from prefect.settings import (
 import processing.cubes
 from flows.address import worker_root
 from flows.import_recording import import_recording
+from flows.nights import NightRow, night
 from flows.products import config_for, make_products, needs_work
 from flows.reprocess_recordings import reprocess_recordings
 from pipeline.cfg_text import write_cfg
@@ -133,6 +137,29 @@ def test_the_night_goes_on_after_a_failure_and_names_it(root, against_server):
     with pytest.raises(PipelineError, match="1 of 2 recordings could not be processed: c;"):
         reprocess_recordings()
     assert open_cube(root, "a").frames == 2
+
+
+def test_the_summary_of_a_night_says_what_changed(root, server, against_server, monkeypatch):
+    make_recording(root, "a")
+    make_products(root, "a", preset("default"))
+    monkeypatch.setattr(processing.cubes, "ALGORITHM_VERSION", "a-later-one")
+    with night(root) as going_on:  # one that was cut short before its summary
+        assert going_on is not None
+        going_on.add(NightRow(recording="b", why="missing", made=True, frames_made=7))
+        assert reprocess_recordings() == {}  # a second one beside it
+    assert reprocess_recordings() == {"a": "2 frames made"}
+    with SyncPrefectClient(server.api_url) as client:
+        page = next(
+            artifact
+            for artifact in client.read_artifacts(
+                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["reprocess-summary"])),
+                sort=ArtifactSort.CREATED_DESC,
+            )
+        )
+    assert "algorithm version 1 -> a-later-one" in str(page.data)
+    assert "| a | rad | 2 | 2x32x64x8 |" in str(page.data)
+    assert "1 of these 2 recordings" in str(page.data)
+    assert [len(path.read_text().splitlines()) for path in (root / "nights").glob("*.jsonl")] == [2]
 
 
 def test_an_import_is_sealed_and_announced(server, against_server, monkeypatch, tmp_path):

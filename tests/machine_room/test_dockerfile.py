@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -58,6 +59,35 @@ def test_nothing_secret_and_nothing_loose():
     installs = [rest for word, rest in stages()["build"] if word == "RUN" and "pip install" in rest]
     for part in [part for line in installs for part in line.split("&&") if "pip install" in part]:
         assert "--constraint requirements.lock" in part or "--no-deps" in part, part
+
+
+@pytest.mark.slow
+def test_what_is_copied_is_the_whole_program(tmp_path):
+    """In a folder with nothing else: every deployed flow loads from there, and so do the verbs."""
+    for source in copied("build"):
+        path = PROJECT / source
+        if path.is_dir():
+            shutil.copytree(path, tmp_path / source, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(path, tmp_path / source)
+    program = """
+import sys, yaml, importlib
+for deployment in yaml.safe_load(open("prefect.yaml"))["deployments"]:
+    module, name = deployment["entrypoint"].rsplit(".", 1)
+    getattr(importlib.import_module(module), name)
+from flows.cli import app
+ours = [module for name, module in sys.modules.items() if name.split(".")[0] in sys.argv[1:]]
+print(len(ours), {module.__file__.startswith(sys.path[0]) for module in ours})
+"""
+    (tmp_path / "load.py").write_text(program)
+    packages = [source for source in copied("build") if (PROJECT / source).is_dir()]
+    done = subprocess.run(
+        [sys.executable, "load.py", *packages], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    number, where = done.stdout.split(maxsplit=1)
+    assert int(number) > 50
+    assert where.strip() == "{True}"
 
 
 def test_hadolint_finds_nothing():
