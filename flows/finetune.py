@@ -9,16 +9,17 @@ from flows.experiments import (
     HeadChoice,
     MethodChoice,
     ModalityChoice,
+    PresetChoice,
     needs_training_extra,
     summary,
 )
 from flows.experiments import finetune as run_finetuning
-from flows.pretrain import Name, Steps, show_training, training_progress
+from flows.pretrain import Name, Seed, Steps, show_training, training_progress
 
 
 @flow(name="finetune", flow_run_name="finetune-{preset}-{modality}")
 def finetune(
-    preset: str = "tiny",
+    preset: PresetChoice = "tiny",
     modality: ModalityChoice = "dual",
     method: MethodChoice | None = None,
     head: HeadChoice | None = None,
@@ -26,7 +27,7 @@ def finetune(
     hold_out: str | None = None,
     people: tuple[str, ...] = (),
     steps: Steps | None = None,
-    seed: int = 42,
+    seed: Seed = 42,
     name: Name | None = None,
     force: bool = False,
 ) -> str:

@@ -7,22 +7,31 @@ from pydantic import Field
 
 from flows.address import worker_root
 from flows.artifacts import ProgressBar, markdown_table, show_markdown, show_table
-from flows.experiments import Experiment, ExperimentRequest, ModalityChoice, Progress, needs_training_extra, summary
+from flows.experiments import (
+    Experiment,
+    ExperimentRequest,
+    ModalityChoice,
+    PresetChoice,
+    Progress,
+    needs_training_extra,
+    summary,
+)
 from flows.experiments import pretrain as run_pretraining
 from pipeline.manifest import ID_PATTERN
 
 Name = Annotated[str, Field(pattern=ID_PATTERN)]
 Steps = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
 
 
 @flow(name="pretrain", flow_run_name="pretrain-{preset}-{modality}")
 def pretrain(
-    preset: str = "tiny",
+    preset: PresetChoice = "tiny",
     modality: ModalityChoice = "dual",
     hold_out: str | None = None,
     people: tuple[str, ...] = (),
     steps: Steps | None = None,
-    seed: int = 42,
+    seed: Seed = 42,
     name: Name | None = None,
     force: bool = False,
 ) -> str:

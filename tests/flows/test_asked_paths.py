@@ -53,8 +53,6 @@ HARMLESS = {
     ("import-recording", "participant"),
     ("import-recording", "action"),
     # looked up among those there are
-    ("pretrain", "preset"),
-    ("finetune", "preset"),
     ("evaluate-fold", "unit"),
     ("pretrain", "people"),
     ("finetune", "people"),
@@ -154,6 +152,7 @@ def test_a_name_that_is_a_path_is_refused_before_a_run_begins(name, parameter):
             flow.validate_parameters({**others, parameter: text})
 
 
+@pytest.mark.parametrize("text", PATH_LIKE + NO_NAMES, ids=repr)
 def test_the_layers_below_refuse_such_an_id_too(root, text):
     with pytest.raises(PipelineError, match="is not a recording id"):
         open_recording(root, text)
