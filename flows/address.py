@@ -17,7 +17,7 @@ ROOT_VARIABLE = "MAEPOSE_ROOT"
 TRAINING_POOL_VARIABLE = "MAEPOSE_TRAINING_POOL"
 """Names the work pool that prefect.yaml deploys training to."""
 TRAINING_POOL = "cpu"
-"""Where nothing names another."""
+"""Where nothing names another, and this machine has no GPU."""
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -87,8 +87,27 @@ def running_server(root: Path) -> LocalServer | None:
     server = read_server(root)
     if server is None:
         return None
+    # where it died, what answers at its address now is another's
+    return server if is_alive(server, "server") and answers(server.api_url) else None
+
+
+def is_alive(server: LocalServer, name: str) -> bool:
+    """True while the process `name` of a local server runs, and its number is no other program's."""
     try:
-        words = Path(f"/proc/{server.processes['server']}/cmdline").read_bytes().split(b"\0")
+        return b"prefect" in Path(f"/proc/{server.processes[name]}/cmdline").read_bytes().split(b"\0")
     except (KeyError, OSError):
-        return None  # it died, and what answers at its address now is another's
-    return server if b"prefect" in words and answers(server.api_url) else None
+        return False
+
+
+def gpu_count(devices: Path = Path("/dev")) -> int:
+    """NVIDIA GPUs that this process may use, without asking their driver."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    there = len(list(devices.glob("nvidia[0-9]*")))
+    return (
+        there if allowed is None else min(there, len([name for name in allowed.split(",") if name not in ("", "-1")]))
+    )
+
+
+def local_training_pool() -> str:
+    """Whose workers train on this machine's own server: those of `gpu` where it has a GPU."""
+    return "gpu" if gpu_count() else TRAINING_POOL

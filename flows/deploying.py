@@ -11,6 +11,7 @@ from prefect.exceptions import ObjectAlreadyExists, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
 from flows.address import PROJECT, TRAINING_POOL_VARIABLE, answers
+from flows.automations import update_automations
 from pipeline.errors import PipelineError
 
 LAB_POOLS: dict[str, int | None] = {"rig": 1, "cpu": None, "gpu": None}
@@ -49,7 +50,7 @@ def last_line(text: str) -> str:
 
 
 def deploy(training_pool: str) -> str:
-    """Make the lab's pools and all deployments on the server that Prefect's settings name; returns its address.
+    """Make the lab's pools, all deployments and automations on the server that Prefect's settings name; returns its address.
 
     Networks are trained by the workers of `training_pool`. PipelineError where no server is named, or it does not let us.
     """
@@ -63,13 +64,15 @@ def deploy(training_pool: str) -> str:
         raise PipelineError(f"There is no work pool {training_pool!r} to train in; name one of {', '.join(LAB_POOLS)}.")
     if not answers(api_url):
         raise PipelineError(f"Nothing answers at {api_url}; start that server first, or correct PREFECT_API_URL.")
-    auth = settings.api.auth_string
+    secret = settings.api.auth_string.get_secret_value() if settings.api.auth_string else None
     try:
-        with SyncPrefectClient(api_url, auth_string=auth.get_secret_value() if auth else None) as client:
+        with SyncPrefectClient(api_url, auth_string=secret) as client:
             create_pools(client, LAB_POOLS)
     except PrefectHTTPStatusError as error:
         if error.response.status_code != 401:
             raise
         raise PipelineError(f"{api_url} wants a password; set PREFECT_API_AUTH_STRING to NAME:PASSWORD.") from None
     run_prefect(["--no-prompt", "deploy", "--all"], os.environ | {TRAINING_POOL_VARIABLE: training_pool})
+    with SyncPrefectClient(api_url, auth_string=secret) as client:
+        update_automations(client)
     return api_url

@@ -33,16 +33,20 @@ from prefect.states import Crashed
 from flows.address import (
     PROJECT,
     ROOT_VARIABLE,
-    TRAINING_POOL,
     TRAINING_POOL_VARIABLE,
     LocalServer,
     answers,
+    gpu_count,
+    is_alive,
+    local_training_pool,
     read_server,
     running_server,
     server_file,
     server_home,
 )
+from flows.automations import update_automations
 from flows.deploying import create_pools, last_line, run_prefect
+from flows.missed_runs import keep_last_missed_run
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomic
 
@@ -57,6 +61,7 @@ CRASHED: State[Any] = Crashed(message="Its worker was stopped while it was going
 
 # One radar at a time; two processing runs, so that a night's reprocessing does not keep a fresh recording waiting.
 POOLS: dict[str, int] = {"rig": 1, "cpu": 2}
+GPU_POOL: dict[str, int] = {"gpu": 1}  # where this machine has a GPU: every network takes the first one
 
 
 def start(root: Path, *, port: int | None = None, tell: Callable[[str], None] = lambda _: None) -> LocalServer:
@@ -74,7 +79,7 @@ def start(root: Path, *, port: int | None = None, tell: Callable[[str], None] = 
             tell(
                 f"The Prefect server of {root} runs already at {running.ui_url}; checking its deployments and workers ..."
             )
-            return _complete(running)
+            return _complete(running, tell)
         stop(root)  # what a server that died left behind
         try:
             with _claimed_port(port) as number:
@@ -83,7 +88,7 @@ def start(root: Path, *, port: int | None = None, tell: Callable[[str], None] = 
                 server = _spawn(server, "server", ["server", "start", "--host", "127.0.0.1", "--port", str(number)])
                 _wait_until_healthy(server)
             tell("Creating work pools and deployments, starting workers ...")
-            return _complete(server)
+            return _complete(server, tell)
         except BaseException:
             stop(root)
             raise
@@ -101,6 +106,11 @@ def stop(root: Path) -> bool:
     return True
 
 
+def pools() -> dict[str, int]:
+    """Work pools of this machine with their limits."""
+    return POOLS | GPU_POOL if gpu_count() else POOLS
+
+
 def environment(server: LocalServer) -> dict[str, str]:
     """The environment in which a Prefect command talks to `server`: nothing of another server's settings remains."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
@@ -108,7 +118,7 @@ def environment(server: LocalServer) -> dict[str, str]:
     kept.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // POOLS["cpu"])))
     return kept | {
         ROOT_VARIABLE: str(server.root),
-        TRAINING_POOL_VARIABLE: TRAINING_POOL,  # the one of its pools that can
+        TRAINING_POOL_VARIABLE: local_training_pool(),
         "PREFECT_HOME": str(server_home(server.root)),
         "PREFECT_API_URL": server.api_url,
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
@@ -116,6 +126,8 @@ def environment(server: LocalServer) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30",  # SQLite: wait for a lock rather than answer 500
+        # Late is what waits for longer than its turn in a busy pool, and worth a notice (flows/automations.yaml).
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "600",
         "PREFECT_WORKER_QUERY_SECONDS": "2",  # a run typed by hand starts within seconds, not ten
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_CLI_COLORS": "false",
@@ -169,17 +181,23 @@ def _free(port: int) -> int | None:
         return int(probe.getsockname()[1])
 
 
-def _complete(server: LocalServer) -> LocalServer:
-    """Bring pools and deployments up to date, and start the workers that are not there."""
+def _complete(server: LocalServer, tell: Callable[[str], None]) -> LocalServer:
+    """Bring pools, deployments and automations up to date, and start the workers that are not there."""
     with SyncPrefectClient(server.api_url) as client:
-        create_pools(client, POOLS)
+        create_pools(client, pools())
         run_prefect(["deploy", "--all"], environment(server))
-        for pool in POOLS:
-            name = f"worker-{pool}"
-            if name not in server.processes or not _alive(server.processes[name]):
-                _close_abandoned_runs(client, server.root, pool)
-                arguments = ["worker", "start", "--pool", pool, "--type", "process", "--name", f"local-{pool}"]
-                server = _spawn(server, name, arguments)
+        try:
+            update_automations(client)
+        except PipelineError as error:  # no reason to leave the lab without a server
+            tell(str(error))
+        absent = [pool for pool in pools() if not is_alive(server, f"worker-{pool}")]
+        if "cpu" in absent:
+            for run in keep_last_missed_run(client):
+                tell(f"{run.name} was due at {run.expected_start_time:%Y-%m-%d %H:%M %Z}; it starts now.")
+        for pool in absent:
+            _close_abandoned_runs(client, server.root, pool)
+            arguments = ["worker", "start", "--pool", pool, "--type", "process", "--name", f"local-{pool}"]
+            server = _spawn(server, f"worker-{pool}", arguments)
     return server
 
 

@@ -5,6 +5,8 @@ In the project directory (where pyproject.toml switches plugins on) every Prefec
 - the data root: MAEPOSE_ROOT, by default the project's ./data, as an absolute path for flow runs to inherit;
 - the server: the one that `maepose up` started for that data root, unless PREFECT_API_URL or a profile names another;
 - short names: a deployment name without a slash means the flow's `default` deployment, or its only one.
+
+A server also learns to write notices into its log, and a run asked for in a pool without workers is told so.
 """
 
 import os
@@ -18,11 +20,21 @@ from typing import Any
 
 from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import Worker, WorkerStatus
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.plugins import HookContext, SetupResult, register_hook
 
-from flows.address import ROOT_VARIABLE, TRAINING_POOL, TRAINING_POOL_VARIABLE, LocalServer, running_server
+from flows.address import (
+    ROOT_VARIABLE,
+    TRAINING_POOL,
+    TRAINING_POOL_VARIABLE,
+    LocalServer,
+    is_alive,
+    local_training_pool,
+    read_server,
+    running_server,
+)
 from pipeline.errors import PipelineError
 from pipeline.settings import data_root
 
@@ -51,9 +63,14 @@ def setup_environment(*, ctx: HookContext) -> SetupResult:
             server = None
         if server is not None:
             environment["PREFECT_API_URL"] = server.api_url
+            environment[TRAINING_POOL_VARIABLE] = os.environ.get(TRAINING_POOL_VARIABLE, local_training_pool())
     if sys.argv[1:2] == ["worker"]:
         # Its flow runs inherit all of this, and Prefect's own helpers of a run trip over plugins.
         environment["PREFECT_PLUGINS_ENABLED"] = "false"
+        # What tells a run that goes on from one whose process died (flows/automations.yaml); Prefect's own is three minutes.
+        environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = os.environ.get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "60")
+    if sys.argv[1:3] == ["server", "start"]:
+        import flows.notices  # noqa: F401  its block, which this server is to load
     return SetupResult(env=environment, note=f"data root {root}")
 
 
@@ -104,7 +121,12 @@ def _teach_short_names(logger: Logger) -> None:
     async def by_name(self: PrefectClient, name: str) -> DeploymentResponse:
         if "/" not in name:
             name = choose(name, await self.read_deployments(flow_filter=_flow_named(name)))
-        return await read_async(self, name)
+        deployment = await read_async(self, name)
+        if sys.argv[1:3] == ["deployment", "run"] and _may_lack_workers(self, deployment):
+            _warn_without_workers(
+                logger, deployment, await self.read_workers_for_work_pool(str(deployment.work_pool_name))
+            )
+        return deployment
 
     @wraps(read_sync)
     def by_name_sync(self: SyncPrefectClient, name: str) -> DeploymentResponse:
@@ -116,6 +138,24 @@ def _teach_short_names(logger: Logger) -> None:
     for client, replacement in replacements:
         replacement.takes_short_names = True
         client.read_deployment_by_name = replacement  # type: ignore[attr-defined]
+
+
+def _may_lack_workers(client: Any, deployment: DeploymentResponse) -> bool:
+    """False for deployments without a pool, and where this machine's own worker was started for it, be it a moment ago."""
+    if deployment.work_pool_name is None:
+        return False
+    server = read_server(data_root())
+    ours = server is not None and str(client.api_url).rstrip("/") == server.api_url
+    return not (ours and server is not None and is_alive(server, f"worker-{deployment.work_pool_name}"))
+
+
+def _warn_without_workers(logger: Logger, deployment: DeploymentResponse, workers: Sequence[Worker]) -> None:
+    if not any(worker.status == WorkerStatus.ONLINE for worker in workers):
+        pool = deployment.work_pool_name
+        logger.warning(
+            f"No worker runs for the work pool {pool!r}, so the run waits until one does: `maepose up` starts those of this "
+            f"machine, `prefect worker start --pool {pool}` one of a server of your own."
+        )
 
 
 def _flow_named(name: str) -> FlowFilter:

@@ -18,7 +18,8 @@ from jaxtyping import install_import_hook
 PACKAGES = ("pipeline", "capture", "processing", "models")
 PROJECT = Path(__file__).resolve().parent.parent
 ON_ONE_SERVER = {
-    f"tests/flows/test_{name}.py" for name in ("capture_session", "local_server", "plugin", "products", "studies")
+    f"tests/flows/test_{name}.py"
+    for name in ("automations", "capture_session", "local_server", "plugin", "products", "studies", "ui")
 }
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.address import read_server, running_server, server_file
-from flows.local_server import _claimed_port, environment, start, stop
+import flows.address
+import flows.local_server
+from flows.address import LocalServer, gpu_count, read_server, running_server, server_file
+from flows.local_server import _claimed_port, environment, pools, start, stop
 from pipeline.errors import PipelineError
 
 
@@ -47,6 +49,26 @@ def test_the_server_starts_on_the_pinned_versions_and_knows_every_deployment(ser
 def test_pools_bound_how_much_runs_at_once(server, client):
     assert client.read_work_pool("rig").concurrency_limit == 1
     assert client.read_work_pool("cpu").concurrency_limit == 2
+
+
+def test_a_gpu_is_found_without_asking_its_driver(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpu_count(tmp_path) == 0
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert gpu_count(tmp_path) == 2
+    for visible, count in (("", 0), ("-1", 0), ("1", 1), ("0,1", 2), ("GPU-8a", 1)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert gpu_count(tmp_path) == count
+
+
+def test_where_there_is_a_gpu_training_has_a_pool_of_its_own(tmp_path, monkeypatch):
+    for count, wanted, trains in ((0, {"rig": 1, "cpu": 2}, "cpu"), (1, {"rig": 1, "cpu": 2, "gpu": 1}, "gpu")):
+        monkeypatch.setattr(flows.address, "gpu_count", lambda count=count: count)
+        monkeypatch.setattr(flows.local_server, "gpu_count", lambda count=count: count)
+        assert pools() == wanted
+        variables = environment(LocalServer(root=tmp_path, port=9, processes={}))
+        assert variables["MAEPOSE_TRAINING_POOL"] == trains
 
 
 def test_reprocessing_is_scheduled_every_night(server, client):
