@@ -110,7 +110,8 @@ def browser_page() -> Iterator[Page]:
         with (Path(profile) / "said").open("wb") as said:
             process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
         try:
-            with connect(_tab(process, Path(profile)), max_size=None, proxy=None) as socket:
+            # No pings: while a test waits for something else nobody reads, and answers are stuck behind the page's events.
+            with connect(_tab(process, Path(profile)), max_size=None, proxy=None, ping_interval=None) as socket:
                 page = Page(socket)
                 for domain in ("Page", "Runtime", "Log", "Network"):
                     page.call(f"{domain}.enable")
