@@ -143,12 +143,20 @@ def test_a_block_for_notices_that_cannot_tell_is_said(server, client):
         update_automations(client)
 
 
-def test_of_runs_that_were_missed_the_last_is_kept(server, client):
-    client.create_work_pool(WorkPoolCreate(name="nobody", type="process"))
+@pytest.fixture
+def pool(client) -> Iterator[str]:
+    """A work pool that no worker serves."""
+    name = f"nobody-{uuid4()}"
+    client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+    yield name
+    client.delete_work_pool(name)
+
+
+def test_of_runs_that_were_missed_the_last_is_kept(server, client, pool):
     there = client.read_deployment_by_name("reprocess-recordings/default")
     schedule = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 2 * * *", timezone="UTC"), active=True)
     deployment = client.create_deployment(
-        there.flow_id, "missed", schedules=[schedule], work_pool_name="nobody", entrypoint=there.entrypoint
+        there.flow_id, "missed", schedules=[schedule], work_pool_name=pool, entrypoint=there.entrypoint
     )
     try:
         now = datetime.now(UTC)
@@ -172,19 +180,14 @@ def test_of_runs_that_were_missed_the_last_is_kept(server, client):
         assert [run.id for run in keep_last_missed_run(client) if run.deployment_id == deployment] == [kept.id]
     finally:
         client.delete_deployment(deployment)
-        client.delete_work_pool("nobody")
 
 
-def test_a_run_in_a_pool_without_workers_is_told_so(server, client, prefect):
-    client.create_work_pool(WorkPoolCreate(name="nobody", type="process"))
+def test_a_run_in_a_pool_without_workers_is_told_so(server, client, pool, prefect):
     there = client.read_deployment_by_name("evaluate/default")
-    deployment = client.create_deployment(
-        there.flow_id, "nowhere", work_pool_name="nobody", entrypoint=there.entrypoint
-    )
+    deployment = client.create_deployment(there.flow_id, "nowhere", work_pool_name=pool, entrypoint=there.entrypoint)
     try:
         done = prefect("deployment", "run", "evaluate/nowhere", "-p", "study=x")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "No worker runs for the work pool 'nobody'" in done.stderr
+        assert f"No worker runs for the work pool {pool!r}" in done.stderr
     finally:
         client.delete_deployment(deployment)
-        client.delete_work_pool("nobody")

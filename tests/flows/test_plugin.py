@@ -1,18 +1,21 @@
 """Short deployment names, and how a plain `prefect` command finds root and server."""
 
 import asyncio
+import logging
 import os
 import re
 import subprocess
 import sys
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import Worker
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from flows.local_server import PROJECT
-from flows.plugin import full_name
+from flows.plugin import _warn_without_workers, full_name
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,16 @@ def test_a_bare_name_with_several_deployments_names_them():
 def test_a_bare_name_without_deployment_says_what_to_do():
     with pytest.raises(ObjectNotFound, match="No flow 'captur' is deployed"):
         full_name("captur", [])
+
+
+@pytest.mark.parametrize(
+    ("statuses", "said"), [((), True), (("OFFLINE", "OFFLINE"), True), (("OFFLINE", "ONLINE"), False)], ids=str
+)
+def test_a_pool_whose_workers_are_gone_is_said(caplog, statuses, said):
+    deployment = DeploymentResponse(id=uuid4(), name="default", flow_id=uuid4(), work_pool_name="gpu")
+    workers = [Worker(name="w", work_pool_id=uuid4(), status=status) for status in statuses]
+    _warn_without_workers(logging.getLogger("pools"), deployment, workers)
+    assert ("No worker runs for the work pool 'gpu'" in caplog.text) == said
 
 
 def test_the_full_name_works_as_ever(prefect, client):
