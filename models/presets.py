@@ -61,7 +61,7 @@ PAPER_CLIP = ClipConfig(cube="paper", scaling="frame-minmax")
 _CHEAP = EncoderConfig(patch=(4, 16, 16))
 _SMALL = EncoderConfig(patch=(4, 8, 8), dim=192, depth=6, heads=6)
 _TINY = EncoderConfig(patch=(4, 16, 16), dim=128, depth=4, heads=4)
-_SYMMETRIES = AugmentConfig(mirror=0.5, reverse=0.5, jitter_frames=1, noise_db=1.0, level_db=3.0)
+_SYMMETRIES = AugmentConfig(mirror=0.5, reverse=0.5)
 
 PRESETS: dict[str, Preset] = {
     "paper": Preset(
