@@ -152,6 +152,7 @@ def pool(client) -> Iterator[str]:
     client.delete_work_pool(name)
 
 
+@pytest.mark.slow  # the server plans runs once in a while
 def test_of_runs_that_were_missed_the_last_is_kept(server, client, pool):
     there = client.read_deployment_by_name("reprocess-recordings/default")
     schedule = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 2 * * *", timezone="UTC"), active=True)
@@ -184,7 +185,13 @@ def test_of_runs_that_were_missed_the_last_is_kept(server, client, pool):
 
 def test_a_run_in_a_pool_without_workers_is_told_so(server, client, pool, prefect):
     there = client.read_deployment_by_name("evaluate/default")
-    deployment = client.create_deployment(there.flow_id, "nowhere", work_pool_name=pool, entrypoint=there.entrypoint)
+    deployment = client.create_deployment(
+        there.flow_id,
+        "nowhere",
+        work_pool_name=pool,
+        entrypoint=there.entrypoint,
+        parameter_openapi_schema=there.parameter_openapi_schema,
+    )
     try:
         done = prefect("deployment", "run", "evaluate/nowhere", "-p", "study=x")
         assert done.returncode == 0, done.stdout + done.stderr
