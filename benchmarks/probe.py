@@ -9,6 +9,7 @@ pre-training and after all of it; beside ridge from the maps themselves, the flo
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,8 @@ from pipeline.splits import leave_one_out, people
 def token_examples(batches: list[ClipBatch], encoder: torch.nn.Module) -> Examples:
     """Clips as an encoder's tokens, one after another."""
     with torch.inference_mode():
-        features = np.concatenate([encoder(batch.maps).flatten(1).numpy() for batch in batches])
-    uv, confidence = (np.concatenate([getattr(b, name).numpy() for b in batches]) for name in ("uv", "confidence"))
-    return Examples(features, uv, confidence)
+        tokens = np.concatenate([encoder(batch.maps).flatten(1).numpy() for batch in batches])
+    return replace(floor_examples(batches), features=tokens)
 
 
 def main() -> None:

@@ -145,8 +145,9 @@ def _may_lack_workers(client: Any, deployment: DeploymentResponse) -> bool:
     if deployment.work_pool_name is None:
         return False
     server = read_server(data_root())
-    ours = server is not None and str(client.api_url).rstrip("/") == server.api_url
-    return not (ours and server is not None and is_alive(server, f"worker-{deployment.work_pool_name}"))
+    if server is None or str(client.api_url).rstrip("/") != server.api_url:
+        return True
+    return not is_alive(server, f"worker-{deployment.work_pool_name}")
 
 
 def _warn_without_workers(logger: Logger, deployment: DeploymentResponse, workers: Sequence[Worker]) -> None:

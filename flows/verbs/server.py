@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from flows.address import TRAINING_POOL, TRAINING_POOL_VARIABLE
 from flows.console import Answer, JsonOption, RootOption, resolved_root, tell
 
 PortOption = Annotated[
@@ -38,8 +39,8 @@ def down(root: RootOption = None, as_json: JsonOption = False) -> None:
 
 def deploy(
     training_pool: Annotated[
-        str, typer.Option("--training-pool", envvar="MAEPOSE_TRAINING_POOL", help="Whose workers train: cpu or gpu.")
-    ] = "cpu",
+        str, typer.Option("--training-pool", envvar=TRAINING_POOL_VARIABLE, help="Whose workers train: cpu or gpu.")
+    ] = TRAINING_POOL,
     as_json: JsonOption = False,
 ) -> None:
     """Make work pools and deployments on the Prefect server that PREFECT_API_URL names. Running it again updates them."""

@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 from uuid import UUID
 
 import pytest
+import waiting
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
@@ -20,7 +19,6 @@ from prefect.client.schemas.objects import FlowRun
 from flows.address import LocalServer, running_server
 from flows.local_server import PROJECT, stop
 
-T = TypeVar("T")
 RIG = """
 kind = "simulated"
 waveform = "light"
@@ -91,20 +89,10 @@ def maepose(tmp_path: Path) -> Command:
     return lambda *words, **changes: _run("maepose", words, tmp_path, changes)
 
 
-def _wait_for(find: Callable[[], T | None], within_s: float = 180.0, what: str = "it") -> T:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        found = find()
-        if found:
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"{what} did not happen within {within_s:g} s")
-
-
 @pytest.fixture(scope="session")
 def wait_for() -> Callable[..., object]:
     """What a function returns, once it returns something: `wait_for(find, within_s, what)`."""
-    return _wait_for
+    return waiting.wait_for
 
 
 @pytest.fixture
@@ -122,6 +110,6 @@ def finished(client: SyncPrefectClient) -> Callable[[UUID], FlowRun]:
             run = client.read_flow_run(run_id)
             return run if run.state is not None and run.state.is_final() else None
 
-        return _wait_for(ended, what=f"the end of run {run_id}")
+        return waiting.wait_for(ended, what=f"the end of run {run_id}")
 
     return wait

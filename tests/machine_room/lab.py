@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+import waiting
 from machine_room.files import PROJECT, compose, example_variables, filled_in
 
 WITHIN_S = 1500.0  # beside trainings on every core; what dies meanwhile is noticed at once
@@ -103,14 +103,8 @@ def free_port() -> int:
 
 
 def wait_for(find: Callable[[], Any], what: str, within_s: float = WITHIN_S) -> Any:
-    """What `find` returns, once it returns something."""
-    until = time.monotonic() + within_s
-    while time.monotonic() < until:
-        found = find()
-        if found:
-            return found
-        time.sleep(0.3)
-    raise AssertionError(f"{what} did not happen within {within_s:g} s")
+    """What `find` returns, once it returns something; with the patience of this machine room."""
+    return waiting.wait_for(find, within_s, what)
 
 
 def answers(address: str) -> bool:
