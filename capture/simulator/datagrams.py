@@ -14,7 +14,10 @@ from capture.dca1000_wire import DATA_HEADER_BYTES
 
 BATCH = 32  # datagrams at once: together they fit the smallest usual socket buffer (92 packets) three times over
 _LINE_RATE_S = 1 / 81_600  # a 1 Gbit/s link carries no more full packets
-_FULL_BYTES = 100_000  # memory of a receiver's queue (as the kernel counts it) that leaves room for one more batch
+_FULL_BYTES = 80_000
+"""Memory of a receiver's queue, as the kernel shows it, that leaves room for one more batch (74 kB) in the smallest usual
+buffer (213 kB): what was read and is not yet given back, up to a quarter of the buffer, is not shown (Linux `udp_rmem_release`).
+"""
 
 _IOVEC = np.dtype([("base", "<u8"), ("length", "<u8")])
 _MMSGHDR = np.dtype(

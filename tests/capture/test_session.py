@@ -102,6 +102,7 @@ def test_a_session_with_everything_wrong_is_aligned_to_the_frame_and_every_loss_
     assert manifest.counters["trigger_pulses_missing"] == len(lost_lines) > 0
     assert manifest.counters["trigger_rejected_lines"] > 0
     records = read_camera_records(folder)
+    judged = ~table["status"].isin(["no-radar", "ambiguous"])  # radar frames, with or without a picture
     middle_s = 0.5 * recording.waveform.chirp_period_s * recording.waveform.chirps_per_frame
     for name, stream in (("color", STREAM_COLOR), ("depth", STREAM_DEPTH)):
         taken = records[records["stream"] == stream]
@@ -111,10 +112,13 @@ def test_a_session_with_everything_wrong_is_aligned_to_the_frame_and_every_loss_
         for pulse, chosen in zip(rows["pulse"], rows[f"{name}_frame"], strict=True):
             off_s = np.abs(true_s - (board.true_s(board_us[pulse] / 1e6) + middle_s))
             assert off_s[chosen] <= off_s.min() + 2e-3  # half way between two pictures either is right
+        # The camera was late: what was before its first picture has none. (On a slow machine the pulses began later still.)
+        seen = table[judged & table["pulse"].isin(list(board_us))]
+        at_s = np.array([board.true_s(board_us[pulse] / 1e6) + middle_s for pulse in seen["pulse"]])
+        assert (seen[f"{name}_frame"][at_s < true_s[0] - 0.1] < 0).all()
         dropped = taken["frame_number"][-1] - taken["frame_number"][0] + 1 - len(taken)
         assert manifest.counters[f"camera_{name}_gaps"] == dropped > 0
     assert (table["status"] == "ok").sum() > 40
-    assert ((table["status"] == "no-camera") & (table["time_ns"] < table["time_ns"].min() + 1e9 / SPEED)).any()
     assert manifest.counters["missing_bytes"] == int(recording.frame_missing_bytes().sum()) > 0
 
     # Segments lie where the script put them, in frames.
