@@ -10,8 +10,10 @@ sync.parquet     which of all these belong together (`pipeline.sync`)
 source/          the original files of an import
 """
 
+import fnmatch
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -194,6 +196,21 @@ def open_recording(root: Path, recording_id: str) -> Recording:
             f"There is no recording {recording_id!r} under {root}; `maepose list --root {root}` names the ones there are."
         )
     return read_recording(folder)
+
+
+def matching(root: Path, asked: Sequence[str]) -> tuple[str, ...]:
+    """Ids under `root` that are asked for, by name or by a pattern with `*`, `?` or `[...]`, each once.
+
+    Raises PipelineError for a pattern that nothing matches; a plain name is passed on, for `open_recording` to judge.
+    """
+    there = sorted(path.parent.name for path in recordings_folder(root).glob("*/recording.json"))
+    names: dict[str, None] = {}
+    for one in asked:
+        found = fnmatch.filter(there, one) if re.search(r"[*?\[]", one) else [one]
+        if not found:
+            raise PipelineError(f"No recording under {root} matches {one!r}; `maepose list --root {root}` names them.")
+        names |= dict.fromkeys(found)
+    return tuple(names)
 
 
 def read_recording(folder: Path) -> Recording:

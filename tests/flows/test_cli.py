@@ -102,6 +102,8 @@ def test_wrong_usage_exits_with_2(run, words):
     [
         (("verify", "nobody"), "There is no recording 'nobody'"),
         (("process", "nobody"), "There is no recording 'nobody'"),
+        (("process", "sim-*"), "No recording under"),
+        (("process", "one", "two"), "2 of 2 recordings could not be processed. one: There is no recording 'one'"),
         (("view", "nobody"), "There is no recording 'nobody'"),
         (("recover", "nobody"), "There is no recording 'nobody'"),
         (("export", "nobody", "--pcap", "x.pcap"), "There is no recording 'nobody'"),
@@ -182,6 +184,9 @@ def test_one_life_of_a_recording_without_any_server(run, tmp_path):
     assert processed["frames_per_s"] > 0
     code, out, _ = run("process", made, "--json")
     assert (code, json.loads(out)["rebuilt"]) == (0, False)
+
+    code, out, _ = run("process", "*", made, "--json")
+    assert (code, json.loads(out)["rebuilt"]) == (0, False)  # named twice, made once
 
     code, out, _ = run("label", made, "--json")
     labelled = json.loads(out)
