@@ -4,10 +4,6 @@ A list of steps, each of which does one thing and notes what it found; later par
 """
 
 import json
-import re
-import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,22 +12,14 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    ArtifactFilter,
-    ArtifactFilterFlowRunId,
-    FlowFilter,
-    FlowFilterName,
-)
-from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.sorting import FlowRunSort
 
 from flows.address import LocalServer, running_server
 from flows.console import Answer, table, tell
+from flows.demo_runs import finished, numbers_of, ran, run_of, started, typed
 from flows.demo_study import mean_errors, write_demo_study
-from flows.local_server import PROJECT, environment, start, stop
+from flows.local_server import start, stop
 from flows.sessions import session_of_run
 from pipeline.cube_config import preset
-from pipeline.errors import PipelineError
 from pipeline.recording import open_recording
 from pipeline.settings import read_rig
 from processing.cubes import process_recording
@@ -92,9 +80,9 @@ def _capture(demo: Demo) -> None:
     parameters = [f"participant={DEMO_PERSON}", f"script={DEMO_SCRIPT}"]
     if not read_rig(demo.root).simulated:
         parameters.append("rig=simulated")  # this data root has a real rig, which a demonstration leaves alone
-    run_id = demo.capture_run = _start(demo, "capture-session", parameters)
-    run = _finished(demo, lambda: demo.client.read_flow_run(run_id), CAPTURED_WITHIN_S)
-    numbers = _table(demo, run, "recording")
+    run_id = demo.capture_run = started(demo, "capture-session", parameters)
+    run = finished(demo, lambda: demo.client.read_flow_run(run_id), CAPTURED_WITHIN_S)
+    numbers = numbers_of(demo, run, "recording")
     demo.recording_id = str(numbers["recording"])
     wanted = (
         *("recording", "simulated", "action", "frames", "seconds", "packets", "lost bytes"),
@@ -105,16 +93,16 @@ def _capture(demo: Demo) -> None:
 
 def _process(demo: Demo) -> None:
     """Wait for the run that the closed recording started by itself."""
-    run = _finished(demo, lambda: _run_of(demo, "process-recording"), PROCESSED_WITHIN_S)
-    numbers = _table(demo, run, "products")
+    run = finished(demo, lambda: run_of(demo, "process-recording", demo.recording_id), PROCESSED_WITHIN_S)
+    numbers = numbers_of(demo, run, "products")
     demo.found |= {"cube": numbers["cube"], "cube frames/s": numbers["frames_per_s"], "quality": numbers["quality"]}
     demo.pictures += numbers["pictures"].split("\n") if numbers["pictures"] else []
 
 
 def _label(demo: Demo) -> None:
     """Wait for the run that the finished cube started by itself."""
-    run = _finished(demo, lambda: _run_of(demo, "label-recording"), LABELLED_WITHIN_S)
-    numbers = _table(demo, run, "labels")
+    run = finished(demo, lambda: run_of(demo, "label-recording", demo.recording_id), LABELLED_WITHIN_S)
+    numbers = numbers_of(demo, run, "labels")
     labelled = f"{numbers['labelled']} of {numbers['frames']} frames by {numbers['labeller']}"
     demo.found |= {"labels": labelled, "labels' verdict": numbers["verdict"], "metres by": numbers["scale_source"]}
     demo.pictures += numbers["pictures"].split("\n") if numbers["pictures"] else []
@@ -124,7 +112,7 @@ def _simulate(demo: Demo) -> None:
     """Make labelled recordings of other people, and their cubes: one session of one person is nothing to learn from."""
     waveform = open_recording(demo.root, demo.recording_id).waveform.name
     command = ["simulate", "sim-move", "--people", str(len(OTHER_PEOPLE)), "--frames", str(OTHERS_FRAMES)]
-    done = _typed(demo, "flows.cli", "maepose", [*command, "--waveform", waveform, "--json"])
+    done = typed(demo, "flows.cli", "maepose", [*command, "--waveform", waveform, "--json"])
     recordings = json.loads(done)["recordings"]
     for recording_id in recordings:
         process_recording(open_recording(demo.root, recording_id), demo.root, preset("default"))
@@ -178,8 +166,8 @@ def _predict(demo: Demo) -> None:
 
 def _study(demo: Demo) -> None:
     """Hold each of the other people out once: two networks beside floors and oracles, and a report."""
-    run = _ran(demo, "study", [f"study={write_demo_study(demo.root)}"], TRAINED_WITHIN_S)
-    folder = Path(str(_table(demo, run, "study")["folder"]))
+    run = ran(demo, "study", [f"study={write_demo_study(demo.root)}"], TRAINED_WITHIN_S)
+    folder = Path(str(numbers_of(demo, run, "study")["folder"]))
     demo.found["study"] = f"mean error over {len(OTHER_PEOPLE)} people, each held out once: {mean_errors(folder)}"
     demo.found["report"] = str(folder / "report.html")
 
@@ -205,83 +193,9 @@ def _train(demo: Demo, flow: str, steps: int, *more: str) -> Path:
         f"name={flow}-{demo.recording_id}",
         *more,
     ]
-    run = _ran(demo, flow, parameters, TRAINED_WITHIN_S)
-    demo.models[flow] = Path(str(_table(demo, run, f"{flow}-result")["model"]))
+    run = ran(demo, flow, parameters, TRAINED_WITHIN_S)
+    demo.models[flow] = Path(str(numbers_of(demo, run, f"{flow}-result")["model"]))
     return demo.models[flow]
-
-
-def _ran(demo: Demo, flow: str, parameters: list[str], within_s: float) -> FlowRun:
-    """A run of a deployed flow, started as a person starts it, once it is completed."""
-    run_id = _start(demo, flow, parameters)
-    return _finished(demo, lambda: demo.client.read_flow_run(run_id), within_s)
-
-
-def _start(demo: Demo, flow: str, parameters: list[str]) -> UUID:
-    """Type the command that starts a deployed flow; returns the id of the run it made."""
-    typed = [word for parameter in parameters for word in ("-p", parameter)]
-    said = _typed(demo, "prefect", "prefect", ["deployment", "run", flow, *typed])
-    uuid = re.search(r"UUID: ([0-9a-f-]{36})", said)
-    if uuid is None:
-        raise PipelineError(f"`prefect deployment run {flow}` named no run: {said.strip()}")
-    return UUID(uuid[1])
-
-
-def _typed(demo: Demo, module: str, name: str, arguments: list[str]) -> str:
-    """Run a command as a person types it, shown; returns what it says. PipelineError with its words when it fails."""
-    tell(f"      $ {name} {shlex.join(arguments)}")
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=PROJECT,
-        env=environment(demo.server),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise PipelineError(f"`{name} {shlex.join(arguments)}` failed: {(done.stdout + done.stderr).strip()}")
-    return done.stdout
-
-
-def _run_of(demo: Demo, flow: str) -> FlowRun | None:
-    """The run of `flow` for the demonstration's recording, once there is one."""
-    runs = demo.client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
-        sort=FlowRunSort.START_TIME_DESC,
-        limit=50,
-    )
-    return next((run for run in runs if run.parameters.get("recording_id") == demo.recording_id), None)
-
-
-def _finished(demo: Demo, find: Callable[[], FlowRun | None], within_s: float) -> FlowRun:
-    """The run that `find` finds, once it is completed; PipelineError when it failed, or is not there in time."""
-    deadline = time.monotonic() + within_s
-    said = ""
-    while time.monotonic() < deadline:
-        run = find()
-        state = run.state if run is not None else None
-        if run is not None and state is not None:
-            if state.name != said:
-                said = state.name or ""
-                tell(f"      {run.name}: {said.lower()}")
-            if state.is_completed():
-                return run
-            if state.is_final():
-                raise PipelineError(f"The run {run.name} ended as {state.name}: {state.message}")
-        time.sleep(0.5)
-    raise PipelineError(f"The run has not finished after {within_s:g} s; look at {demo.server.ui_url}/runs.")
-
-
-def _table(demo: Demo, run: FlowRun, key: str) -> dict[str, Any]:
-    """The name-value table that `run` stored under `key`."""
-    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
-    for artifact in demo.client.read_artifacts(artifact_filter=wanted):
-        if artifact.key == key and artifact.data is not None:
-            rows: Any = json.loads(artifact.data) if isinstance(artifact.data, str) else artifact.data
-            return {row["what"]: row["value"] for row in rows}
-    raise PipelineError(
-        f"The run {run.name} left no table {key!r}; look at {demo.server.ui_url}/runs/flow-run/{run.id}."
-    )
 
 
 def _stop_recorder(demo: Demo) -> None:
@@ -295,11 +209,12 @@ def _stop_recorder(demo: Demo) -> None:
 def _report(demo: Demo, answer: Answer, *, kept: bool) -> None:
     lines: list[Any] = ["", table(("", ""), list(demo.found.items())), ""]
     lines += [f"picture: {path}" for path in demo.pictures]
+    lines += ["", f"The report of the study is {demo.found['report']}"]
     if kept:
+        lines += [f"The Prefect UI is at {demo.server.ui_url}", f"Stop it with: maepose down --root {demo.root}"]
+    else:
         lines += [
-            "",
-            f"The Prefect UI is at {demo.server.ui_url}",
-            f"Stop the server with: maepose down --root {demo.root}",
+            f"The Prefect UI was at {demo.server.ui_url}; `maepose up --root {demo.root}` brings it and its runs back."
         ]
     value = {**demo.found, "pictures": demo.pictures, "ui": demo.server.ui_url if kept else None}
     answer.give(value, lines)
