@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,10 @@ RootOption = Annotated[
     typer.Option("--root", metavar="DIR", help="Data root. Default: $MAEPOSE_ROOT, else ./data.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output instead of text.")]
+
+
+LINE_EVERY_S = 30.0
+"""Of progress, where nobody watches a bar."""
 
 
 class Answer:
@@ -68,9 +73,9 @@ class Bar(Protocol):
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Bar]:
-    """A bar on standard error while the block lasts; nothing where standard error is no terminal."""
+    """A bar on standard error while the block lasts; where that is no terminal (a log, a pipe), a line now and then."""
     if not sys.stderr.isatty():
-        yield lambda done, total, text="": None
+        yield _occasional_lines(title)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as drawn:
@@ -80,6 +85,18 @@ def progress_bar(title: str) -> Iterator[Bar]:
             drawn.update(row, completed=done, total=total or None, text=text)
 
         yield move
+
+
+def _occasional_lines(title: str) -> Bar:
+    said_s = time.monotonic()
+
+    def say(done: float, total: float, text: str = "") -> None:
+        nonlocal said_s
+        if time.monotonic() - said_s >= LINE_EVERY_S:
+            said_s = time.monotonic()
+            tell(f"{title}: {text or f'{done:g} of {total:g}'}")
+
+    return say
 
 
 def _lines(value: Mapping[str, Any]) -> list[str]:

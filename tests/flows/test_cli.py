@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
+from flows.console import progress_bar
 from pipeline.cfg_text import parse_cfg
 from pipeline.recording import open_recording
 from pipeline.waveform import PRESETS
@@ -59,6 +60,16 @@ def run(capsys, tmp_path, monkeypatch):
     yield verb
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+def test_progress_goes_into_a_log_as_a_line_now_and_then(capsys, monkeypatch):
+    with progress_bar("study") as bar:
+        bar(1, 9, "1 of 9 units")
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr("flows.console.LINE_EVERY_S", 0.0)
+        bar(2, 9, "2 of 9 units")
+        bar(3, 9)
+    assert capsys.readouterr().err == "study: 2 of 9 units\nstudy: 3 of 9\n"
 
 
 @pytest.mark.parametrize("verb", VERBS)
