@@ -17,6 +17,7 @@ from models.figures import MapExtent, MaskedClip, PoseStrip, mean_error
 from models.maps import MapReader
 from models.masked import MaskedAutoencoder
 from models.predicting import clip_ends
+from pipeline.cube import open_cube
 from pipeline.errors import PipelineError
 from pipeline.labels import read_labels
 from pipeline.predictions import prediction_arrays, read_predictions
@@ -69,10 +70,17 @@ def side_by_side(
 ) -> SideBySide:
     """The frames of a recording that are labelled and predicted by all of `models` (names of tables of predictions).
 
-    `still` are further methods, which say one pose whatever the radar sees. Raises PipelineError where a table is missing, and
-    where no frame is both.
+    `still` are further methods, which say one pose whatever the radar sees. Raises PipelineError where a table is missing or was
+    made from another cube than there is now, and where no frame is both.
     """
-    tables = {name: read_predictions(root, recording_id, name).table for name in models}
+    stored = {name: read_predictions(root, recording_id, name) for name in models}
+    cube_key = open_cube(root, recording_id).key
+    if stale := [name for name, predictions in stored.items() if predictions.making.cube_key != cube_key]:
+        raise PipelineError(
+            f"Poses of {recording_id} by {', '.join(stale)} were predicted from another cube than there is now; "
+            f"run `maepose predict {recording_id}` with that model again."
+        )
+    tables = {name: predictions.table for name, predictions in stored.items()}
     frames = 1 + max(int(table["frame"].max()) for table in tables.values())
     predicted = {name: prediction_arrays(table, frames).uv for name, table in tables.items()}
     truth, confidence = recording_labels(root, recording_id, frames)

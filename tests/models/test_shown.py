@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from radar_sessions import noise_words, session
+from radar_sessions import MAPS, noise_words, session
 from small_networks import CLIP, POSE, SMALL
 
 from models.checkpoints import ModelCard, build_network, save_model
@@ -14,6 +14,7 @@ from models.maps import MapReader, fit_clip_config
 from models.predicting import predict
 from models.shown import hidden_cells, map_extent, masked_clips, mean_pose, pose_strip, side_by_side
 from pipeline.errors import PipelineError
+from processing.cubes import process_recording
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +98,11 @@ def test_a_strip_of_predictions(root, tmp_path, head):
 def test_nothing_to_set_side_by_side(root):
     with pytest.raises(PipelineError, match="run `maepose predict` first"):
         side_by_side(root, "a", ["nobody"], {})
+
+
+def test_poses_of_another_cube_are_not_shown(tmp_path):
+    recording = session(tmp_path, "a", noise_words(12))
+    predict(tmp_path, "a", _model(tmp_path, POSE, "pose"))
+    process_recording(recording, tmp_path, MAPS.model_copy(update={"clutter_removal": not MAPS.clutter_removal}))
+    with pytest.raises(PipelineError, match="by pose were predicted from another cube than there is now"):
+        side_by_side(tmp_path, "a", ["pose"], {})
