@@ -99,15 +99,15 @@ def is_alive(server: LocalServer, name: str) -> bool:
         return False
 
 
-def gpu_count(devices: Path = Path("/dev")) -> int:
-    """NVIDIA GPUs that this process may use, without asking their driver."""
+def gpu_names(devices: Path = Path("/dev")) -> list[str]:
+    """NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them, without asking their driver."""
+    there = [str(number) for number in range(len(list(devices.glob("nvidia[0-9]*"))))]
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    there = len(list(devices.glob("nvidia[0-9]*")))
-    return (
-        there if allowed is None else min(there, len([name for name in allowed.split(",") if name not in ("", "-1")]))
-    )
+    if allowed is None:
+        return there
+    return [name.strip() for name in allowed.split(",") if name.strip() not in ("", "-1")][: len(there)]
 
 
 def local_training_pool() -> str:
     """Whose workers train on this machine's own server: those of `gpu` where it has a GPU."""
-    return "gpu" if gpu_count() else TRAINING_POOL
+    return "gpu" if gpu_names() else TRAINING_POOL

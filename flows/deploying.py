@@ -10,12 +10,30 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectAlreadyExists, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
-from flows.address import PROJECT, TRAINING_POOL_VARIABLE, answers
+from flows.address import PROJECT, TRAINING_POOL_VARIABLE, answers, gpu_names
 from flows.automations import update_automations
 from pipeline.errors import PipelineError
 
 LAB_POOLS: dict[str, int | None] = {"rig": 1, "cpu": None, "gpu": None}
 """Of a server with workers on several machines: one radar at a time; what else runs at once is each worker's own `--limit`."""
+
+# One radar at a time; two processing runs, so that a night's reprocessing does not keep a fresh recording waiting.
+POOLS: dict[str, int] = {"rig": 1, "cpu": 2}
+
+
+def pools() -> dict[str, int]:
+    """Work pools of this machine with their limits: one network a GPU, where there are any."""
+    cards = len(gpu_names())
+    return POOLS | {"gpu": cards} if cards else POOLS
+
+
+def workers() -> dict[str, tuple[str, dict[str, str]]]:
+    """Workers of this machine: the pool of each, and what its runs find in their environment. One a GPU, which sees no other."""
+    found: dict[str, tuple[str, dict[str, str]]] = {f"worker-{pool}": (pool, {}) for pool in POOLS}
+    for number, card in enumerate(gpu_names()):
+        name = f"worker-gpu-{number}" if number else "worker-gpu"
+        found[name] = "gpu", {"CUDA_VISIBLE_DEVICES": card}
+    return found
 
 
 def create_pools(client: SyncPrefectClient, pools: Mapping[str, int | None]) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -36,7 +36,6 @@ from flows.address import (
     TRAINING_POOL_VARIABLE,
     LocalServer,
     answers,
-    gpu_count,
     is_alive,
     local_training_pool,
     read_server,
@@ -45,7 +44,7 @@ from flows.address import (
     server_home,
 )
 from flows.automations import update_automations
-from flows.deploying import create_pools, last_line, run_prefect
+from flows.deploying import POOLS, create_pools, last_line, pools, run_prefect, workers
 from flows.missed_runs import keep_last_missed_run
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomic
@@ -58,10 +57,6 @@ PREFECT_PROCESS = b"\0-m\0prefect"  # in the command lines of the server, its wo
 FLOW_RUN_PROCESS = b"\0-m\0prefect."  # ... and the runs they start, which are modules of Prefect's
 
 CRASHED: State[Any] = Crashed(message="Its worker was stopped while it was going on.")
-
-# One radar at a time; two processing runs, so that a night's reprocessing does not keep a fresh recording waiting.
-POOLS: dict[str, int] = {"rig": 1, "cpu": 2}
-GPU_POOL: dict[str, int] = {"gpu": 1}  # where this machine has a GPU: every network takes the first one
 
 
 def start(root: Path, *, port: int | None = None, tell: Callable[[str], None] = lambda _: None) -> LocalServer:
@@ -104,11 +99,6 @@ def stop(root: Path) -> bool:
     _stop_processes([pid for name, pid in server.processes.items() if name == "server"])
     server_file(root).unlink(missing_ok=True)
     return True
-
-
-def pools() -> dict[str, int]:
-    """Work pools of this machine with their limits."""
-    return POOLS | GPU_POOL if gpu_count() else POOLS
 
 
 def environment(server: LocalServer) -> dict[str, str]:
@@ -190,14 +180,17 @@ def _complete(server: LocalServer, tell: Callable[[str], None]) -> LocalServer:
             update_automations(client)
         except PipelineError as error:  # no reason to leave the lab without a server
             tell(str(error))
-        absent = [pool for pool in pools() if not is_alive(server, f"worker-{pool}")]
-        if "cpu" in absent:
+        absent = {name: worker for name, worker in workers().items() if not is_alive(server, name)}
+        if "worker-cpu" in absent:
             for run in keep_last_missed_run(client):
                 tell(f"{run.name} was due at {run.expected_start_time:%Y-%m-%d %H:%M %Z}; it starts now.")
-        for pool in absent:
+        served = {pool for name, (pool, _) in workers().items() if name not in absent}
+        for pool in {pool for pool, _ in absent.values()} - served:
             _close_abandoned_runs(client, server.root, pool)
-            arguments = ["worker", "start", "--pool", pool, "--type", "process", "--name", f"local-{pool}"]
-            server = _spawn(server, f"worker-{pool}", arguments)
+        for name, (pool, own) in absent.items():
+            arguments = ["worker", "start", "--pool", pool, "--type", "process"]
+            arguments += ["--name", name.replace("worker", "local", 1), *(["--limit", "1"] if pool == "gpu" else [])]
+            server = _spawn(server, name, arguments, own)
     return server
 
 
@@ -218,13 +211,13 @@ def _log(server: LocalServer, name: str) -> Path:
     return server_home(server.root) / "logs" / f"{name}.log"
 
 
-def _spawn(server: LocalServer, name: str, arguments: Sequence[str]) -> LocalServer:
+def _spawn(server: LocalServer, name: str, arguments: Sequence[str], own: Mapping[str, str] = {}) -> LocalServer:
     """Start one Prefect process in its own session, and write its id down before anything else can go wrong."""
     with _log(server, name).open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", *arguments],
             cwd=PROJECT,
-            env=environment(server),
+            env={**environment(server), **own},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

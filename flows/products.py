@@ -57,10 +57,13 @@ def make_products(
     force: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
     on_rebuilt: Callable[[CubeResult], None] | None = None,
+    threads: int | None = None,
+    lock_wait_s: float = 0.0,
 ) -> Products:
     """Cube, quality report and pictures of a recording; what is current already is left alone unless `force`.
 
     `on_rebuilt` is called as soon as a new cube is in place, and is told what became otherwise in it.
+    `threads` and `lock_wait_s` as in `process_recording`.
     """
     recording = open_recording(root, recording_id)
     moments: list[float] = []
@@ -71,7 +74,16 @@ def make_products(
             on_progress(done, frames)
 
     compare = on_rebuilt is not None
-    cube = process_recording(recording, root, config, force=force, compare=compare, on_progress=progress)
+    cube = process_recording(
+        recording,
+        root,
+        config,
+        force=force,
+        compare=compare,
+        on_progress=progress,
+        threads=threads,
+        lock_wait_s=lock_wait_s,
+    )
     if cube.rebuilt and on_rebuilt is not None:
         on_rebuilt(cube)
     quality = make_quality(recording, root, force=force)

@@ -1,5 +1,8 @@
 """`reprocess-recordings`: every night, make the cubes that are missing, stale or damaged; nothing twice."""
 
+import os
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -7,27 +10,62 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.address import worker_root
+import processing.cubes
+from flows.address import ROOT_VARIABLE, worker_root
 from flows.artifacts import ProgressBar, show_markdown
+from flows.dask_cluster import dask_cluster, on_dask
 from flows.events import emit_recording_processed
 from flows.night_summary import reason_of, summary
-from flows.nights import Night, NightRow, make_again, night, work
+from flows.nights import NightRow, in_turn, make_again, night, same_night, work
 from flows.process_recording import show_products
+from flows.products import Products
 from pipeline.errors import PipelineError
 from pipeline.labels import labels_path
 
+LOCK_OUTLIVES_S = 150.0
+"""A network file system keeps the locks of a machine that died for a lease, 90 s by default; its recording waits for that."""
+
 
 @task(name="process", task_run_name="process-{recording_id}", cache_policy=NO_CACHE)
-def process(root: Path, recording_id: str, preset: str | None, why: str, going_on: Night) -> None:
+def process(root: Path, recording_id: str, preset: str | None, why: str) -> None:
     """Make one recording's products, and have it labelled where nobody has."""
-    products = make_again(root, recording_id, preset, why, going_on)
+    _finish(root, make_again(root, recording_id, preset, why))
+
+
+@task(name="process", task_run_name="process-{recording_id}", cache_policy=NO_CACHE)
+def process_on_dask(
+    root: Path, recording_id: str, preset: str | None, why: str, night_token: str, version: str
+) -> None:
+    """The same in a Dask worker, whose data root is its own MAEPOSE_ROOT, or lies at the same path as that of the run.
+
+    As many threads transform as Dask runs tasks: one a task. PipelineError where the worker sees another data root, or makes
+    cubes in another way than the run.
+    """
+    here = Path(os.environ.get(ROOT_VARIABLE) or root)
+    if not same_night(here, night_token):
+        raise PipelineError(
+            f"The Dask worker on {socket.gethostname()} does not see the data root of this run at {here}; mount it there, or "
+            f"start the worker with {ROOT_VARIABLE} set to where it lies."
+        )
+    if version != processing.cubes.ALGORITHM_VERSION:
+        raise PipelineError(
+            f"The Dask worker on {socket.gethostname()} makes cubes by version {processing.cubes.ALGORITHM_VERSION} of the "
+            f"algorithm, this run by {version}; bring both to the same version of the project and start the worker again."
+        )
+    _finish(here, make_again(here, recording_id, preset, why, threads=1, lock_wait_s=LOCK_OUTLIVES_S))
+
+
+def _finish(root: Path, products: Products) -> None:
+    """Show what was made, and have it labelled where nobody has."""
     show_products(products)
-    if products.can_be_labelled and not labels_path(root, recording_id).exists():
+    if products.can_be_labelled and not labels_path(root, products.recording.id).exists():
         emit_recording_processed(products.recording)
 
 
 @flow(name="reprocess-recordings")
-def reprocess_recordings(preset: Literal["default", "paper"] | None = None) -> dict[str, str]:
+def reprocess_recordings(
+    preset: Literal["default", "paper"] | None = None, where: Literal["here", "dask"] = "here"
+) -> dict[str, str]:
     """Make every cube that is missing, stale or damaged; returns what was done to each recording that needed work.
 
     One recording's failure does not keep the others waiting: the run goes on, and fails at its end naming them. A cube that is
@@ -36,27 +74,40 @@ def reprocess_recordings(preset: Literal["default", "paper"] | None = None) -> d
 
     Args:
         preset: Make all cubes this way; empty for each the way it was made before, new ones the default way.
+        where: One recording after the other in this run, or on the Dask cluster that the worker's MAEPOSE_DASK names.
     """
     logger = get_run_logger()
     root = worker_root()
-    with night(root) as going_on:
+    with night(root) as going_on, ExitStack() as stack:
         if going_on is None:
             logger.warning("Another run is reprocessing this data root, so there is nothing left to do here.")
             return {}
+        carry_out = in_turn(lambda recording_id, why: process(root, recording_id, preset, why))
+        if where == "dask":
+            carry_out = on_dask(
+                stack.enter_context(dask_cluster()),
+                process_on_dask,
+                {
+                    "root": root,
+                    "preset": preset,
+                    "night_token": going_on.token,
+                    "version": processing.cubes.ALGORITHM_VERSION,
+                },
+            )
         bar = ProgressBar("reprocess-progress", "Recordings", logger.warning)
         work(
             root,
             preset,
             going_on,
-            lambda recording_id, why: process(root, recording_id, preset, why, going_on),
+            carry_out,
             on_progress=lambda done, of: bar.show(100 * done / max(of, 1)),
             on_error=lambda recording_id, error: logger.error("%s: %s", recording_id, error),
         )
         bar.show(100)
         rows = going_on.told_rows()
-        _show(rows, len(rows) - len(going_on.rows))
+        done = list(going_on.rows.values())
+        _show(rows, len(rows) - len(done))
         going_on.told()
-    done = list(going_on.rows.values())
     failed = [row.recording for row in done if row.failed]
     if failed:
         raise PipelineError(

@@ -21,6 +21,8 @@ from pipeline.recording import Recording
 from processing.cube_changes import CubeChange, compare_stores
 from processing.transform import ALGORITHM_VERSION, Frame, FrameTransform
 
+_LOCK_LOOK_S = 0.5
+_TEMPORARY = ".zarr.tmp-"  # of `pipeline.cube_commit.temporary_path`
 _FRAMES_AHEAD = 3  # frames the transform may be ahead of the disk: this many cubes of memory
 
 
@@ -66,19 +68,20 @@ def process_recording(
     compare: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
+    lock_wait_s: float = 0.0,
 ) -> CubeResult:
     """Make `<root>/cubes/<id>.zarr` unless it stands there with the right key; `force` makes it anew.
 
     `compare` says what became otherwise, before the old cube is let go; that takes longer than the transform.
     `on_progress(frames done, frames)` is called after each frame; what it raises stops the job, whole shards are kept.
     `threads` bounds the transform's threads (None: all cores). Memory stays at a few frames, whatever the recording's length.
-    Raises PipelineError on a recording that is not sealed or has no whole frame, on another job at the same cube, and on a
-    disk that is full or read-only.
+    Raises PipelineError on a recording that is not sealed or has no whole frame, on another job at the same cube that does not
+    end within `lock_wait_s`, and on a disk that is full or read-only.
     """
     started = time.perf_counter()
     _check(recording)
     key, frames = recording_key(recording, config), recording.frame_count
-    with _cube_lock(root, recording.id):
+    with _cube_lock(root, recording.id, lock_wait_s):
         made = 0
         changes: list[CubeChange] = []
         rebuilt = force or store_status(root, recording.id, key) != "current"
@@ -119,14 +122,14 @@ def process_recording(
     )
 
 
-def has_leftovers(root: Path, recording_id: str) -> bool:
-    """True where a job was killed just before it could remove the old cube."""
-    return bool(_leftovers(root, recording_id))
+def leftover_recordings(root: Path) -> frozenset[str]:
+    """Recordings of which a job was killed just before it could remove the old cube. One look at the folder finds all."""
+    return frozenset(path.name.split(_TEMPORARY)[0] for path in _leftovers(root, "*"))
 
 
 def _leftovers(root: Path, recording_id: str) -> list[Path]:
     """Old cubes under a temporary name. What a job that was killed half-way can go on from is none: that has a journal."""
-    found = cubes_folder(root).glob(f"{recording_id}.zarr.tmp-*")
+    found = cubes_folder(root).glob(f"{recording_id}{_TEMPORARY}*")
     return [path for path in found if not (path / JOURNAL).exists()]
 
 
@@ -193,20 +196,25 @@ def _transform_frames(
 
 
 @contextmanager
-def _cube_lock(root: Path, recording_id: str) -> Iterator[None]:
+def _cube_lock(root: Path, recording_id: str, wait_s: float) -> Iterator[None]:
     """One job at a cube. The lock is the operating system's: it goes with the process, however that ends."""
+    deadline = time.monotonic() + wait_s
     folder = cubes_folder(root)
     with _disk_errors(root, recording_id):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / f".{recording_id}.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
-            raise PipelineError(
-                f"Another job (process {owner}) is making the cube of {recording_id}; wait for it or stop it first."
-            ) from None
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    owner = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+                    raise PipelineError(
+                        f"Another job (process {owner}) is making the cube of {recording_id}; wait for it or stop it first."
+                    ) from None
+                time.sleep(min(_LOCK_LOOK_S, max(deadline - time.monotonic(), 0)))
         os.ftruncate(handle, 0)
         os.write(handle, f"{os.getpid()}\n".encode())
         yield

@@ -95,7 +95,7 @@ def list_(root: RootOption = None, as_json: JsonOption = False) -> None:
     catalogue = update_catalogue(where) if where.is_dir() else build_catalogue(where)
     records: list[dict[str, Any]] = [
         {str(name): None if _missing(value) else value for name, value in row.items()}
-        for row in catalogue.to_dict(orient="records")
+        for row in catalogue.drop(columns="manifest_ns").to_dict(orient="records")
     ]
     rows = [tuple(record[name] for name in LISTED) for record in records]
     empty = f"There are no recordings under {where}; `maepose capture` or `maepose import` makes one."

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import flows.address
-import flows.local_server
-from flows.address import LocalServer, gpu_count, read_server, running_server, server_file
-from flows.local_server import _claimed_port, environment, pools, start, stop
+import flows.deploying
+from flows.address import LocalServer, gpu_names, read_server, running_server, server_file
+from flows.deploying import pools, workers
+from flows.local_server import _claimed_port, environment, start, stop
 from pipeline.errors import PipelineError
 
 
@@ -51,22 +52,26 @@ def test_pools_bound_how_much_runs_at_once(server, client):
     assert client.read_work_pool("cpu").concurrency_limit == 2
 
 
-def test_a_gpu_is_found_without_asking_its_driver(tmp_path, monkeypatch):
+def test_gpus_are_found_without_asking_their_driver(tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert gpu_count(tmp_path) == 0
+    assert gpu_names(tmp_path) == []
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
-    assert gpu_count(tmp_path) == 2
-    for visible, count in (("", 0), ("-1", 0), ("1", 1), ("0,1", 2), ("GPU-8a", 1)):
+    assert gpu_names(tmp_path) == ["0", "1"]
+    for visible, names in (("", []), ("-1", []), ("1", ["1"]), ("1, 0", ["1", "0"]), ("GPU-8a", ["GPU-8a"])):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert gpu_count(tmp_path) == count
+        assert gpu_names(tmp_path) == names
 
 
-def test_where_there_is_a_gpu_training_has_a_pool_of_its_own(tmp_path, monkeypatch):
-    for count, wanted, trains in ((0, {"rig": 1, "cpu": 2}, "cpu"), (1, {"rig": 1, "cpu": 2, "gpu": 1}, "gpu")):
-        monkeypatch.setattr(flows.address, "gpu_count", lambda count=count: count)
-        monkeypatch.setattr(flows.local_server, "gpu_count", lambda count=count: count)
-        assert pools() == wanted
+def test_where_there_are_gpus_training_has_a_pool_and_each_gpu_a_worker_of_its_own(tmp_path, monkeypatch):
+    others = {"worker-rig": ("rig", {}), "worker-cpu": ("cpu", {})}
+    for cards, trains in (([], "cpu"), (["0"], "gpu"), (["2", "GPU-8a"], "gpu")):
+        monkeypatch.setattr(flows.address, "gpu_names", lambda cards=cards: cards)
+        monkeypatch.setattr(flows.deploying, "gpu_names", lambda cards=cards: cards)
+        assert pools() == {"rig": 1, "cpu": 2} | ({"gpu": len(cards)} if cards else {})
+        names = ["worker-gpu", "worker-gpu-1"][: len(cards)]
+        seen = {name: ("gpu", {"CUDA_VISIBLE_DEVICES": card}) for name, card in zip(names, cards, strict=True)}
+        assert workers() == others | seen
         variables = environment(LocalServer(root=tmp_path, port=9, processes={}))
         assert variables["MAEPOSE_TRAINING_POOL"] == trains
 

@@ -14,7 +14,7 @@ import pytest
 import processing.cubes
 from flows.local_server import PROJECT
 from flows.night_summary import reason_of, summary
-from flows.nights import Night, NightRow, make_again, night, work
+from flows.nights import Night, NightRow, in_turn, make_again, night, work
 from flows.products import config_for, needs_work
 from pipeline.cube import cube_path, open_cube
 from pipeline.cube_config import preset
@@ -43,7 +43,7 @@ def one_night(root: Path, preset_name: str | None = None) -> tuple[Night, list[N
     """A whole night, its summary told; the night, and the rows it told."""
     with night(root) as going_on:
         assert going_on is not None
-        work(root, preset_name, going_on, lambda name, why: make_again(root, name, preset_name, why, going_on))
+        work(root, preset_name, going_on, in_turn(lambda name, why: make_again(root, name, preset_name, why)))
         rows = going_on.told_rows()
         going_on.told()
     return going_on, rows
@@ -125,7 +125,7 @@ def test_what_fails_is_told_with_what_is_there_then(tmp_path):
         heard = []
         work(
             tmp_path, None, going_on,
-            lambda name, why: make_again(tmp_path, name, None, why, going_on),
+            in_turn(lambda name, why: make_again(tmp_path, name, None, why)),
             on_error=lambda name, error: heard.append(name),
         )  # fmt: skip
         rows = going_on.told_rows()
@@ -138,7 +138,7 @@ def test_what_fails_is_told_with_what_is_there_then(tmp_path):
     (tmp_path / "pictures").unlink()
     with night(tmp_path) as again:
         assert again is not None
-        work(tmp_path, None, again, lambda name, why: make_again(tmp_path, name, None, why, again))
+        work(tmp_path, None, again, in_turn(lambda name, why: make_again(tmp_path, name, None, why)))
         assert [(row.recording, bool(row.failed)) for row in again.told_rows()] == [("a", True), ("b", True)]
         assert list(again.rows) == ["b"]
 
@@ -165,7 +165,7 @@ def test_a_night_killed_in_the_middle_goes_on_where_it_was(tmp_path):
 import time
 from pathlib import Path
 import processing.cubes
-from flows.nights import make_again, night, work
+from flows.nights import in_turn, make_again, night, work
 from processing.cube_changes import compare_stores
 processing.cubes.ALGORITHM_VERSION = "a-later-one"
 def compare(old, new):
@@ -176,7 +176,7 @@ def compare(old, new):
 processing.cubes.compare_stores = compare
 root = Path({str(tmp_path)!r})
 with night(root) as going_on:
-    work(root, None, going_on, lambda name, why: make_again(root, name, None, why, going_on))
+    work(root, None, going_on, in_turn(lambda name, why: make_again(root, name, None, why)))
 """
     child = subprocess.Popen([sys.executable, "-c", program], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
     try:

@@ -131,7 +131,7 @@ def test_the_night_goes_on_after_a_failure_and_names_it(root, against_server):
     (root / "cubes").mkdir()
     with (root / "cubes" / ".a.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as another job at the same cube would
-        with pytest.raises(PipelineError, match="2 of 3 recordings could not be processed: c, a;"):
+        with pytest.raises(PipelineError, match="2 of 3 recordings could not be processed: a, c;"):
             reprocess_recordings()
     assert open_cube(root, "b").frames == 2
     with pytest.raises(PipelineError, match="1 of 2 recordings could not be processed: c;"):

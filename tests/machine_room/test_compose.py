@@ -90,12 +90,25 @@ def test_workers_ask_pools_that_are_made_and_say_how_they_are():
         name: service["entrypoint"] for name, service in SERVICES.items() if "worker" in service.get("entrypoint", [])
     }
     pools = {name: words[words.index("--pool") + 1] for name, words in workers.items()}
-    assert pools == {"worker": "cpu", "gpu-worker": "gpu", "rig": "rig"}
+    assert pools == {"worker": "cpu", "gpu-worker": "gpu", "gpu-worker-1": "gpu", "rig": "rig"}
     assert set(pools.values()) == set(LAB_POOLS)
     assert all("--with-healthcheck" in words for words in workers.values())
     mounts = {name: [v for v in SERVICES[name]["volumes"] if isinstance(v, dict)] for name in workers}
     assert {mount["target"] for found in mounts.values() for mount in found} == {"/data"}
     assert ("VOLUME", "/data") in stages()["run"]
+
+
+def test_each_worker_that_trains_has_one_card_and_no_two_the_same():
+    training = {
+        name: service["deploy"]["resources"]["reservations"]["devices"]
+        for name, service in SERVICES.items()
+        if "gpu" in service.get("entrypoint", [])
+    }
+    cards = [device["device_ids"] for devices in training.values() for device in devices]
+    assert cards == [["0"], ["1"]]
+    for name in training:
+        words = SERVICES[name]["entrypoint"]
+        assert words[words.index("--limit") + 1] == "1", name
 
 
 def test_nobody_has_rights_it_does_not_need():
@@ -115,7 +128,7 @@ def compose_program() -> list[str] | None:
     return None
 
 
-@pytest.mark.parametrize("profiles", [(), ("gpu", "rig", "proxy")])
+@pytest.mark.parametrize("profiles", [(), ("gpu", "gpus", "rig", "proxy")])
 def test_docker_compose_reads_it(profiles, tmp_path):
     program = compose_program()
     if program is None:

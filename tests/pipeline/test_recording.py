@@ -204,6 +204,32 @@ def test_the_catalogue_lists_everything_and_can_be_rebuilt(tmp_path):
     pd.testing.assert_frame_equal(stored.set_index("id"), table, check_dtype=False)
 
 
+def test_the_catalogue_reads_a_sealed_recording_once(tmp_path):
+    folder, _ = _write(tmp_path, [(0, 192), (300, 84)], 384, "good")
+    seal(folder)
+    first = update_catalogue(tmp_path)
+    packets = folder / "packets.bin"
+    packets.chmod(0o644)
+    packets.write_bytes(b"")  # whoever reads it again counts other losses
+    pd.testing.assert_frame_equal(update_catalogue(tmp_path), first)
+    assert build_catalogue(tmp_path)["missing_bytes"].tolist() == [384]
+    (tmp_path / "catalogue.parquet").write_bytes(b"no table")
+    assert update_catalogue(tmp_path)["missing_bytes"].tolist() == [384]
+    first.drop(columns="manifest_ns").to_parquet(tmp_path / "catalogue.parquet")  # as an earlier version wrote it
+    assert update_catalogue(tmp_path)["missing_bytes"].tolist() == [384]
+    first.to_parquet(tmp_path / "catalogue.parquet", index=False)
+    os.utime(folder / "recording.json")  # its pictures were removed, say
+    assert update_catalogue(tmp_path)["missing_bytes"].tolist() == [384]
+
+
+def test_the_catalogue_looks_at_an_open_recording_each_time(tmp_path):
+    folder, _ = _write(tmp_path, [(0, 192)], 192, "open")
+    assert update_catalogue(tmp_path)["bytes"].tolist() == [192]
+    with (folder / "adc.bin").open("ab") as stream:
+        stream.write(bytes(100))
+    assert update_catalogue(tmp_path)["bytes"].tolist() == [292]
+
+
 def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path):
     path = tmp_path / "x.json"
     write_atomic(path, "old")

@@ -10,7 +10,7 @@ from pipeline.cube_config import CubeConfig, preset
 from pipeline.errors import PipelineError
 from processing import cube_changes
 from processing.cube_changes import compare_stores
-from processing.cubes import has_leftovers, process_recording
+from processing.cubes import leftover_recordings, process_recording
 
 CONFIG = CubeConfig(azimuth_bins=16)
 
@@ -181,11 +181,11 @@ def test_an_old_cube_left_behind_is_removed_and_an_unfinished_one_is_not(tmp_pat
     other = CONFIG.model_copy(update={"db_step": 1.0})
     with pytest.raises(KeyboardInterrupt):
         process_recording(recording, tmp_path, other, on_progress=stop)
-    assert not has_leftovers(tmp_path, "r")
+    assert leftover_recordings(tmp_path) == set()
     left = store.with_name("r.zarr.tmp-0123456789abcdef")
     left.mkdir()
     (left / "commit.json").write_text("{}")
-    assert has_leftovers(tmp_path, "r")
+    assert leftover_recordings(tmp_path) == {"r"}
     assert not process_recording(recording, tmp_path, CONFIG).rebuilt
     assert not left.exists()
     assert process_recording(recording, tmp_path, other).frames_made == 70 - 64
