@@ -1,6 +1,6 @@
 """How reprocessing gains from workers, 1, 2 and 4 of them on this machine; and how long a large archive takes to be looked at.
 
-    python -m benchmarks.scaling                            # 8 recordings of 100 frames, 2 rounds: under 4 minutes on 2 cores
+    python -m benchmarks.scaling                            # 8 recordings of 80 frames, 2 rounds: under 4 minutes on 2 cores
     python -m benchmarks.scaling --recordings 3 --frames 4 --waveform light --rounds 1               # a quick look
     python -m benchmarks.scaling --workers --scan 10000     # catalogue and a night's scan of 10,000 recordings
 
@@ -138,7 +138,7 @@ def report(
     for count in workers:
         median = float(np.median(seconds[count]))
         rate = 60 * recordings / median
-        cells = [f"{rate:.1f}", f"{recordings * frames / median:.0f}", f"{one / median:.2f}"]
+        cells = [f"{rate:.1f}", f"{recordings * frames / median:.3g}", f"{one / median:.2f}"]
         cells += [f"{np.median(core_seconds[count]):.2f}", f"{rate / limit:.0%}"]
         print(f"| {count} | {' | '.join(cells)} |")
     loads = os.getloadavg()
@@ -211,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4], help="numbers of them; none: only --scan")
     parser.add_argument("--recordings", type=int, default=8)
-    parser.add_argument("--frames", type=int, default=100, help="of each recording")
+    parser.add_argument("--frames", type=int, default=80, help="of each recording")
     parser.add_argument("--waveform", choices=sorted(PRESETS), default="paper")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--scan", type=int, default=0, metavar="N", help="look at N recordings, too")

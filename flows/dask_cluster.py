@@ -8,11 +8,15 @@ import importlib.util
 import os
 import queue
 import re
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.nights import Asked, CarryOut
+import processing.cubes
+from flows.address import ROOT_VARIABLE
+from flows.nights import Asked, CarryOut, same_night
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -91,6 +95,26 @@ def on_dask(runner: "DaskTaskRunner", make: "Task[..., Any]", parameters: Mappin
                 yield recording_id, None
 
     return carry_out
+
+
+def dask_root(run_root: Path, night_token: str, version: str) -> Path:
+    """The data root of the run, as this Dask worker sees it: its own MAEPOSE_ROOT, or else the path that the run has.
+
+    Raises PipelineError where that is another data root than the one whose night goes on (`night_token`), and where this worker
+    makes cubes by another `version` of the algorithm.
+    """
+    here, host = Path(os.environ.get(ROOT_VARIABLE) or run_root), socket.gethostname()
+    if not same_night(here, night_token):
+        raise PipelineError(
+            f"The Dask worker on {host} does not see the data root of this run at {here}; mount it there, or start the worker "
+            f"with {ROOT_VARIABLE} set to where it lies."
+        )
+    if version != processing.cubes.ALGORITHM_VERSION:
+        raise PipelineError(
+            f"The Dask worker on {host} makes cubes by version {processing.cubes.ALGORITHM_VERSION} of the algorithm, this run "
+            f"by {version}; bring both to the same version of the project and start the worker again."
+        )
+    return here
 
 
 def _wait_for_workers(runner: "DaskTaskRunner") -> None:

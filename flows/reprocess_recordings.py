@@ -1,7 +1,5 @@
 """`reprocess-recordings`: every night, make the cubes that are missing, stale or damaged; nothing twice."""
 
-import os
-import socket
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -11,12 +9,12 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 import processing.cubes
-from flows.address import ROOT_VARIABLE, worker_root
+from flows.address import worker_root
 from flows.artifacts import ProgressBar, show_markdown
-from flows.dask_cluster import dask_cluster, on_dask
+from flows.dask_cluster import dask_cluster, dask_root, on_dask
 from flows.events import emit_recording_processed
 from flows.night_summary import reason_of, summary
-from flows.nights import NightRow, in_turn, make_again, night, same_night, work
+from flows.nights import NightRow, in_turn, make_again, night, work
 from flows.process_recording import show_products
 from flows.products import Products
 from pipeline.errors import PipelineError
@@ -36,22 +34,8 @@ def process(root: Path, recording_id: str, preset: str | None, why: str) -> None
 def process_on_dask(
     root: Path, recording_id: str, preset: str | None, why: str, night_token: str, version: str
 ) -> None:
-    """The same in a Dask worker, whose data root is its own MAEPOSE_ROOT, or lies at the same path as that of the run.
-
-    As many threads transform as Dask runs tasks: one a task. PipelineError where the worker sees another data root, or makes
-    cubes in another way than the run.
-    """
-    here = Path(os.environ.get(ROOT_VARIABLE) or root)
-    if not same_night(here, night_token):
-        raise PipelineError(
-            f"The Dask worker on {socket.gethostname()} does not see the data root of this run at {here}; mount it there, or "
-            f"start the worker with {ROOT_VARIABLE} set to where it lies."
-        )
-    if version != processing.cubes.ALGORITHM_VERSION:
-        raise PipelineError(
-            f"The Dask worker on {socket.gethostname()} makes cubes by version {processing.cubes.ALGORITHM_VERSION} of the "
-            f"algorithm, this run by {version}; bring both to the same version of the project and start the worker again."
-        )
+    """The same in a Dask worker, where one thread transforms: as many as Dask runs tasks. Raises PipelineError as `dask_root`."""
+    here = dask_root(root, night_token, version)
     _finish(here, make_again(here, recording_id, preset, why, threads=1, lock_wait_s=LOCK_OUTLIVES_S))
 
 

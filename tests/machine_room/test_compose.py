@@ -128,7 +128,7 @@ def compose_program() -> list[str] | None:
     return None
 
 
-@pytest.mark.parametrize("profiles", [(), ("gpu", "gpus", "rig", "proxy")])
+@pytest.mark.parametrize("profiles", [(), ("gpu", "second-gpu", "rig", "proxy")])
 def test_docker_compose_reads_it(profiles, tmp_path):
     program = compose_program()
     if program is None:
