@@ -114,7 +114,7 @@ def test_xarray_names_axes_and_decodes_decibels(tmp_path):
     store = _write(tmp_path, config)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        dataset = xarray.open_zarr(store)
+        dataset = xarray.open_zarr(store, chunks=None)
     assert dataset["rad"].dims == ("frame", "range", "azimuth", "doppler")
     assert dataset["rd"].dims == ("frame", "range", "doppler")
     assert dataset["ra"].dims == ("frame", "range", "azimuth")
