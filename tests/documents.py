@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
+FOLDERS = ("pipeline", "capture", "processing", "models", "flows", "benchmarks", "docs", "tests", "deploy")
+PAGES = sorted(
+    page
+    for folder, pattern in ((PROJECT, "*.md"), *((PROJECT / name, "**/*.md") for name in FOLDERS))
+    for page in folder.glob(pattern)
+    if "node_modules" not in page.parts
+)
 SHELL = ("", "sh", "bash")
 PROGRAMS = ("maepose", "make", "python", "pytest", "prefect", "sh", "docker", "tensorboard")
 

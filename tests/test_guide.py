@@ -20,7 +20,7 @@ import documents
 import pytest
 import typer
 import yaml
-from documents import PAGES, PROJECT, Command
+from documents import FOLDERS, PAGES, PROJECT, Command
 
 from flows.cli import app
 from flows.local_server import stop
@@ -30,7 +30,6 @@ from pipeline.settings import RigSettings
 GUIDE = PROJECT / "docs" / "guide.md"
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 USAGE_ERROR = typer.BadParameter.__base__  # of the click that typer brings along, or of click itself
-FOLDERS = ("pipeline", "capture", "processing", "models", "flows", "benchmarks", "docs", "tests", "deploy")
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 
 
