@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.settings import data_root
 
@@ -94,7 +95,7 @@ def _occasional_lines(title: str) -> Bar:
         nonlocal said_s
         if time.monotonic() - said_s >= LINE_EVERY_S:
             said_s = time.monotonic()
-            tell(f"{title}: {text or f'{done:g} of {total:g}'}")
+            tell(f"{title}: {Text.from_markup(text).plain or f'{done:g} of {total:g}'}")
 
     return say
 

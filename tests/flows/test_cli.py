@@ -67,7 +67,7 @@ def test_progress_goes_into_a_log_as_a_line_now_and_then(capsys, monkeypatch):
         bar(1, 9, "1 of 9 units")
         assert capsys.readouterr().err == ""
         monkeypatch.setattr("flows.console.LINE_EVERY_S", 0.0)
-        bar(2, 9, "2 of 9 units")
+        bar(2, 9, "[bold]2[/bold] of 9 units")  # what a terminal shows in bold
         bar(3, 9)
     assert capsys.readouterr().err == "study: 2 of 9 units\nstudy: 3 of 9\n"
 
