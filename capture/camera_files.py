@@ -10,6 +10,7 @@ A frame's bytes are written before its record, and both are forced to the disk e
 """
 
 import errno
+import fcntl
 import os
 import tempfile
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class CameraFiles:
         self._depth: int | None = None
         self._color: int | None = None  # for fsync; PyAV writes through a descriptor of its own
         self._records = _create(folder / "camera.bin")
+        fcntl.flock(self._records, fcntl.LOCK_EX)  # closed last, or by the process's end: until then nothing is sealed
 
     def write(self, frame: CameraFrame, flags: int = 0) -> None:
         """Append a frame and its record; marks it where its picture is bit for bit the one before.

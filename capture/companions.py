@@ -4,7 +4,7 @@ Whatever ails them is a sentence in `notes` or `warnings`; nothing of it is rais
 """
 
 import contextlib
-import time
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,7 +104,7 @@ class Companions:
     def start_pulses(self, hz: float, pulses: int) -> None:
         """Let the board pulse; PipelineError when it refuses."""
         assert self._client is not None
-        run = int(time.time()) % 2**31 + 1  # another number for another recording, whatever was recorded before
+        run = 1 + secrets.randbelow(2**31)  # another number for another recording, whatever the clock says
         self._client.start(hz, pulses, run, self._settings.trigger.signature)
         facts = {
             "port": self._client.port,

@@ -12,12 +12,14 @@ from prefect import flow, get_run_logger
 from prefect.runtime import flow_run as current_run
 from pydantic import Field
 
+from capture.recovering import recorder_died, recover_recording
 from capture.script import parse_script
 from capture.session import CaptureRequest, RecorderHandle, RecorderProgress, launch
 from flows.address import worker_root
 from flows.artifacts import ProgressBar, markdown_table, recording_rows, show_markdown, show_table
 from flows.asked_paths import name_or_path_inside
 from flows.events import emit_recording_closed
+from flows.going_on import goes_on_from
 from flows.sessions import remember_session, session_of_run
 from pipeline.errors import PipelineError
 from pipeline.recording import Recording, open_recording
@@ -73,10 +75,8 @@ def capture_session(
     """
     logger = get_run_logger()
     root = worker_root()
-    handle = session_of_run(
-        root, current_run.id
-    )  # a run that starts again watches its recorder, if that is still at work
-    if handle is None or handle.progress().ended:
+    handle = _begun_before(root)
+    if handle is None:
         settings = read_rig(root)
         if rig == "simulated":
             settings = settings.model_copy(update={"kind": "simulated"})
@@ -89,16 +89,36 @@ def capture_session(
             privacy=privacy or None,
         )
         handle = launch(root, request, settings)
-        remember_session(root, current_run.id, handle)
+    remember_session(root, current_run.id, handle)
     logger.info("Recording %s into %s", handle.recording_id, handle.folder)
 
     progress = _watch(handle)
     recording = _close(root, handle)
+    if recording is not None and recording.manifest.status == "recovered":
+        raise PipelineError(
+            f"The recorder of {recording.id} died; what had reached the disk is kept: {recording.manifest.reason}"
+        )
     if progress.state == "failed" or recording is None:
         raise PipelineError(progress.message)
     if recording.manifest.status != "success":
         raise PipelineError(f"{recording.id} ended early ({recording.manifest.status}): {recording.manifest.reason}")
     return recording.id
+
+
+def _begun_before(root: Path) -> RecorderHandle | None:
+    """The session that this run is to watch to its end; None for one that it is to begin.
+
+    A run that goes on for another one which crashed records nothing of its own, and one that starts again watches its recorder,
+    if that is still at work.
+    """
+    crashed = goes_on_from(current_run.tags or ())
+    if crashed is None:
+        handle = session_of_run(root, current_run.id)
+        return handle if handle is not None and not handle.progress().ended else None
+    handle = session_of_run(root, crashed)
+    if handle is None:
+        raise PipelineError(f"The run {crashed} began no recording, so there is none to go on with; record again.")
+    return handle
 
 
 def _watch(handle: RecorderHandle) -> RecorderProgress:
@@ -130,9 +150,11 @@ def _watch(handle: RecorderHandle) -> RecorderProgress:
 
 
 def _close(root: Path, handle: RecorderHandle) -> Recording | None:
-    """Show and announce what the recorder left; None when it sealed no recording."""
+    """Show and announce what the recorder left, sealed here where it died before; None when there is no recording."""
     try:
         recording = open_recording(root, handle.recording_id)
+        if recorder_died(root, recording):
+            recording = recover_recording(root, recording.id)
     except PipelineError:
         return None
     if not recording.sealed:

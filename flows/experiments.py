@@ -4,8 +4,10 @@
 refused. Beside that, once it is done, `experiment.json`: the request, and the recordings of training, validation and test.
 """
 
+import fcntl
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -164,11 +166,12 @@ def pretrain(
     folder = experiment_folder(root, request.named("pretrain"))
     from models.pretraining import pretrain as run  # Lightning takes seconds to import: what was asked is judged before
 
-    model = run(
-        root, split, preset, folder, name=request.preset, held_out=request.hold_out, on_progress=_told(on_progress),
-        resume=not force,
-    )  # fmt: skip
-    return model, _noted(folder, "pretrain", request, split)
+    with _one_at_a_time(folder):
+        model = run(
+            root, split, preset, folder, name=request.preset, held_out=request.hold_out, on_progress=_told(on_progress),
+            resume=not force,
+        )  # fmt: skip
+        return model, _noted(folder, "pretrain", request, split)
 
 
 def finetune(
@@ -183,11 +186,30 @@ def finetune(
     folder = experiment_folder(root, request.named("finetune"))
     from models.finetuning import finetune as run
 
-    model = run(
-        root, split, preset, folder, encoder=encoder, name=request.preset, held_out=request.hold_out,
-        on_progress=_told(on_progress), resume=not force,
-    )  # fmt: skip
-    return model, _noted(folder, "finetune", request, split)
+    with _one_at_a_time(folder):
+        model = run(
+            root, split, preset, folder, encoder=encoder, name=request.preset, held_out=request.hold_out,
+            on_progress=_told(on_progress), resume=not force,
+        )  # fmt: skip
+        return model, _noted(folder, "finetune", request, split)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Only one process trains in an experiment's folder; the lock dies with it. PipelineError where another one does."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise PipelineError(f"The folder {folder} cannot be written ({error.strerror}); choose another.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PipelineError(
+                f"Another process is training {folder.name} just now; wait for it, or give this one another name."
+            ) from None
+        yield
 
 
 def _told(on_progress: Progress | None) -> "Callable[[TrainingProgress], None] | None":

@@ -45,6 +45,7 @@ from flows.address import (
 )
 from flows.automations import update_automations
 from flows.deploying import POOLS, create_pools, last_line, pools, run_prefect, workers
+from flows.going_on import go_on
 from flows.missed_runs import keep_last_missed_run
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomic
@@ -191,6 +192,8 @@ def _complete(server: LocalServer, tell: Callable[[str], None]) -> LocalServer:
             arguments = ["worker", "start", "--pool", pool, "--type", "process"]
             arguments += ["--name", name.replace("worker", "local", 1), *(["--limit", "1"] if pool == "gpu" else [])]
             server = _spawn(server, name, arguments, own)
+        for run in go_on(client, server.root):
+            tell(f"{run.name} goes on for a run that crashed.")
     return server
 
 

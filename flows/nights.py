@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from capture.recovering import recorder_died, recover_recording
 from flows.products import Products, config_for, make_products, needs_work
 from pipeline.cube import open_cube
 from pipeline.errors import PipelineError
@@ -93,12 +94,21 @@ class Night:
 
 
 def note(root: Path, row: NightRow) -> None:
-    """Note what was done to a recording in the night that goes on, durably; any process that sees the data root may."""
-    with _going_on(root).open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # other machines' processes add theirs
-        file.write(row.model_dump_json() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Note what was done to a recording in the night that goes on, durably; any process that sees the data root may.
+
+    Raises PipelineError where the disk does not take it.
+    """
+    try:
+        with _going_on(root).open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # other machines' processes add theirs
+            file.write(row.model_dump_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise PipelineError(
+            f"{_going_on(root)} cannot be written ({error.strerror}), so this night ends here; make room, and the next "
+            "night goes on."
+        ) from error
 
 
 def same_night(root: Path, token: str) -> bool:
@@ -126,9 +136,13 @@ def night(root: Path) -> Iterator[Night | None]:
         except BlockingIOError:
             yield None
             return
-        lock.truncate(0)
-        lock.write(token)
-        lock.flush()
+        try:
+            lock.truncate(0)
+            os.write(lock.fileno(), token.encode())
+        except OSError as error:
+            raise PipelineError(
+                f"{path} cannot be written ({error.strerror}); make room, and run the night again."
+            ) from error
         yield Night(root, token)
 
 
@@ -205,16 +219,21 @@ def make_again(
 
 
 def _in_need(root: Path, preset: str | None, going_on: Night) -> Iterator[tuple[str, str]]:
-    """Sealed recordings with frames whose cube is not current, with the reason; unreadable ones are noted."""
+    """Sealed recordings with frames whose cube is not current, with the reason; unreadable ones are noted.
+
+    Recordings whose recorder died are sealed first.
+    """
     folder, leftovers = recordings_folder(root), leftover_recordings(root)
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if not path.is_dir() or path.name.startswith("."):
             continue
         try:
-            recording = read_recording(path)
+            recording, died = read_recording(path), ""
+            if recorder_died(root, recording):
+                recording, died = recover_recording(root, recording.id), ", and sealed only now: its recorder had died"
             if not recording.sealed or recording.frame_count == 0:
                 continue
-            reason = needs_work(root, recording.id, preset)
+            reason = needs_work(root, recording.id, preset) + died
             if not reason and recording.id in leftovers:
                 process_recording(recording, root, config_for(root, recording.id, preset))  # only removes them
         except Exception as error:

@@ -10,6 +10,8 @@ from pipeline.cube import MARKER, Cube, open_cube, stored_config
 from pipeline.cube_config import CubeConfig, preset
 from pipeline.errors import PipelineError
 from pipeline.labels import read_labels
+from pipeline.made_from import is_made_from, note_made_from
+from pipeline.provenance import sha256_file
 from pipeline.recording import Recording, open_recording, recordings_folder
 from pipeline.sync import read_sync
 from processing.cubes import CubeResult, cube_status, process_recording
@@ -87,14 +89,15 @@ def make_products(
     if cube.rebuilt and on_rebuilt is not None:
         on_rebuilt(cube)
     quality = make_quality(recording, root, force=force)
-    pictures = draw_pictures(root, recording_id, quality)
+    pictures = draw_pictures(root, recording_id, quality, force=force)
     # From the first frame on: before it, a fresh machine compiles the kernels once.
     pace = (len(moments) - 1) / (moments[-1] - moments[0]) if len(moments) > 1 else 0.0
     return Products(recording, cube, quality, pictures, pace)
 
 
-def draw_pictures(root: Path, recording_id: str, quality: QualityReport) -> tuple[Path, ...]:
-    """PNGs of a recording in `<root>/pictures/<id>/`: overview, liveliest frame, quality; redrawn where older than their source.
+def draw_pictures(root: Path, recording_id: str, quality: QualityReport, *, force: bool = False) -> tuple[Path, ...]:
+    """PNGs of a recording in `<root>/pictures/<id>/`: overview, liveliest frame, quality; redrawn where their source is another
+    or `force` is set.
 
     With alignment and labels also those of them; of labels only where labelling has drawn it before.
 
@@ -119,8 +122,11 @@ def draw_pictures(root: Path, recording_id: str, quality: QualityReport) -> tupl
         folder.mkdir(parents=True, exist_ok=True)
         for name, (source, draw) in sheets.items():
             path = folder / name
-            if not path.exists() or path.stat().st_mtime_ns < source.stat().st_mtime_ns:
+            digest = sha256_file(source)
+            if force or not is_made_from(path, digest):
                 draw(path)
+                if path.exists():
+                    note_made_from(path, digest)
     except OSError as error:
         raise PipelineError(f"Pictures cannot be written to {folder}: {error.strerror}.") from error
     return tuple(folder / name for name in sheets if (folder / name).exists())

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_client, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
@@ -13,6 +13,7 @@ from flows.address import worker_root
 from flows.artifacts import ProgressBar, show_markdown
 from flows.dask_cluster import dask_cluster, dask_root, on_dask
 from flows.events import emit_recording_processed
+from flows.going_on import go_on
 from flows.night_summary import reason_of, summary
 from flows.nights import NightRow, in_turn, make_again, night, work
 from flows.process_recording import show_products
@@ -62,6 +63,7 @@ def reprocess_recordings(
     """
     logger = get_run_logger()
     root = worker_root()
+    _go_on_with_crashed_runs(root)
     with night(root) as going_on, ExitStack() as stack:
         if going_on is None:
             logger.warning("Another run is reprocessing this data root, so there is nothing left to do here.")
@@ -98,6 +100,17 @@ def reprocess_recordings(
             f"{len(failed)} of {len(done)} recordings could not be processed: {', '.join(failed)}; the table says why."
         )
     return {row.recording: row.done for row in done}
+
+
+def _go_on_with_crashed_runs(root: Path) -> None:
+    """A night is when somebody looks after runs whose process died; trouble with that keeps no cube from being made."""
+    logger = get_run_logger()
+    try:
+        with get_client(sync_client=True) as client:
+            for run in go_on(client, root):
+                logger.info("%s goes on for a run that crashed", run.name)
+    except Exception as error:
+        logger.warning("Runs that crashed could not be gone on with (%s); `maepose up` does the same.", error)
 
 
 def _show(rows: list[NightRow], earlier: int) -> None:

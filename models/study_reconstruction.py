@@ -5,6 +5,8 @@ from pathlib import Path
 from models.study_figures import RECONSTRUCTION
 from models.study_opening import Study
 from models.study_store import read_making
+from pipeline.made_from import is_made_from, note_made_from
+from pipeline.provenance import sha256_file
 
 
 def draw_study_reconstruction(study: Study) -> Path | None:
@@ -19,7 +21,10 @@ def draw_study_reconstruction(study: Study) -> Path | None:
         recording = study.data.split(unit).test[0]
         model = study.folder / "runs" / making.pretraining_run / "model.safetensors"
         path = study.folder / "figures" / RECONSTRUCTION
-        if path.exists() and path.stat().st_mtime_ns > model.stat().st_mtime_ns:
+        if path.exists() and not model.exists():
+            return path  # its run was removed; what it drew still holds
+        digest = sha256_file(model) if model.exists() else ""
+        if is_made_from(path, digest):
             return path
         from models.figures import draw_reconstruction
         from models.shown import masked_clips  # torch takes seconds to import, and mostly the figure is there
@@ -28,7 +33,8 @@ def draw_study_reconstruction(study: Study) -> Path | None:
         steps = making.pretraining_history[-1].step if making.pretraining_history else 0
         quiet = f"{steps} steps without {unit.held_out} · power scaled to 0..1 · visible patches as they were"
         title = f"{recording}: what an autoencoder makes of hidden patches"
-        return draw_reconstruction(
-            path, masked_clips(study.data.root, recording, model), title, quiet, simulated=making.simulated
-        )
+        clips = masked_clips(study.data.root, recording, model)
+        draw_reconstruction(path, clips, title, quiet, simulated=making.simulated)
+        note_made_from(path, digest)
+        return path
     return None

@@ -3,8 +3,10 @@
 A folder is writable while its status is `recording`; sealing records every file's digest and takes write permission away.
 """
 
+import fcntl
 import os
 import stat
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from pipeline.pulses import PULSE_RECORD
 from pipeline.recording import Recording, read_recording, write_manifest
 
 PICTURES = ("color.mkv", "depth.bin")
+CAMERA_ENDS_WITHIN_S = 60.0  # the camera's process writes what it has once its recorder is gone
 
 
 def seal(
@@ -67,13 +70,15 @@ def recover(folder: Path, *, finish: Callable[[Path], None] | None = None) -> Re
 
     `finish` is called with the folder just before it is sealed, for what the recorder would have added (the alignment).
     `adc.bin` is written before the records that vouch for it, so at most the last moment is cut. The caller must know that
-    no recorder is still writing (`capture.recorder` holds a lock). Raises PipelineError when already sealed or nothing arrived.
+    no recorder is still writing (`capture.recorder` holds a lock); the camera's process, which ends a moment later, is waited
+    for. Raises PipelineError when already sealed or nothing arrived, and when that process does not end.
     """
     recording = read_recording(folder)
     if recording.sealed:
         raise PipelineError(
             f"{recording.id} has a proper end ({recording.manifest.status}); there is nothing to recover."
         )
+    _wait_for_camera(folder)
     for name, size in (("pulses.bin", PULSE_RECORD.itemsize), ("camera.bin", CAMERA_RECORD.itemsize)):
         path = folder / name
         if path.exists():
@@ -99,6 +104,25 @@ def recover(folder: Path, *, finish: Callable[[Path], None] | None = None) -> Re
         status="recovered",
         reason=f"The recorder died; {frames} whole frames were on disk, {lost_bytes} unconfirmed bytes at the end were cut.",
     )
+
+
+def _wait_for_camera(folder: Path) -> None:
+    """Until nobody holds the lock of camera.bin any more (`capture.camera_files`)."""
+    if not (folder / "camera.bin").exists():
+        return
+    deadline = time.monotonic() + CAMERA_ENDS_WITHIN_S
+    with (folder / "camera.bin").open("r+b") as records:
+        while True:
+            try:
+                fcntl.flock(records, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise PipelineError(
+                        f"A process still writes the camera's files of {folder.name}, though its recorder is dead; end it "
+                        "(`python -m capture.camera_process`), then recover the recording again."
+                    ) from None
+            time.sleep(0.1)
 
 
 @dataclass(frozen=True)

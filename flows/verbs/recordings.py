@@ -150,13 +150,9 @@ def recover_(
     as_json: JsonOption = False,
 ) -> None:
     """Seal recordings whose recorder died, keeping everything that had reached the disk."""
-    from functools import partial
-
-    from capture.finishing import finish
-    from capture.session import attach, recorder_alive, session_known
-    from pipeline.catalogue import update_catalogue
+    from capture.recovering import recover_recording
+    from capture.session import recorder_alive
     from pipeline.recording import open_recording, recordings_folder
-    from pipeline.sealing import recover
 
     where = resolved_root(root)
     if recording_id is not None:
@@ -165,16 +161,7 @@ def recover_(
         names = sorted(path.parent.name for path in recordings_folder(where).glob("*/recording.json"))
         found = [open_recording(where, name) for name in names]
         wanted = [recording for recording in found if not recording.sealed and not recorder_alive(where, recording.id)]
-    recovered = []
-    for recording in wanted:
-        if recorder_alive(where, recording.id):
-            raise PipelineError(
-                f"{recording.id} is still being recorded; `maepose stop {recording.id}` ends it properly."
-            )
-        acts = attach(where, recording.id).order().acts if session_known(where, recording.id) else ()
-        recovered.append(recover(recording.folder, finish=partial(finish, acts=acts)))
-    if recovered:
-        update_catalogue(where)
+    recovered = [recover_recording(where, recording.id) for recording in wanted]
     rows = [(one.id, one.manifest.status, one.frame_count, one.manifest.reason) for one in recovered]
     Answer(as_json).give(
         {"recovered": [{"recording": row[0], "status": row[1], "frames": row[2], "reason": row[3]} for row in rows]},

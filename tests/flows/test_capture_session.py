@@ -13,6 +13,7 @@ from prefect.states import Cancelling
 
 from capture.session import RecorderHandle, recorder_alive
 from flows.address import read_server
+from flows.going_on import goes_on_from
 from flows.local_server import flow_run_processes, start
 from flows.sessions import session_of_run
 from pipeline.cube import open_cube
@@ -134,7 +135,7 @@ def test_cancelling_stops_and_seals_the_recording(
     assert run_by_itself("process", recording.id).deployment_id
 
 
-def test_a_recorder_outlives_its_worker_and_its_flow(server, client, capture, finished, recording_now):
+def test_a_recorder_outlives_its_worker_and_its_flow(server, client, capture, finished, recording_now, run_by_itself):
     run_id = capture("seconds=6")
     handle = recording_now(run_id)
     flow_process = next(pid for pid, run in flow_run_processes(server.root).items() if run == str(run_id))
@@ -157,3 +158,11 @@ def test_a_recorder_outlives_its_worker_and_its_flow(server, client, capture, fi
     assert again.processes["worker-rig"] != killed
     assert again.processes == before | {"worker-rig": again.processes["worker-rig"]}
     assert client.read_flow_run(run_id).state.is_crashed()
+
+    # And a new run closes the recording, announces it and records nothing of its own.
+    assert any("goes on for a run that crashed" in word for word in words)
+    (again,) = [run for run in client.read_flow_runs(limit=200) if goes_on_from(run.tags) == str(run_id)]
+    done = finished(again.id)
+    assert done.state.is_completed(), done.state.message
+    assert json.loads(artifacts(client, again.id)["recording"])[0]["value"] == recording.id
+    assert run_by_itself("process", recording.id).deployment_id

@@ -1,12 +1,20 @@
 """Experiments by name: who is trained on, what a request means, and one whole life at the command line on noise."""
 
+import fcntl
 import json
 
 import numpy as np
 import pytest
 
 from flows.cli import main
-from flows.experiments import ExperimentRequest, experiment_split, model_file, resolved_preset
+from flows.experiments import (
+    ExperimentRequest,
+    experiment_split,
+    finetune,
+    model_file,
+    pretrain,
+    resolved_preset,
+)
 from pipeline.cube_config import CubeConfig
 from pipeline.errors import PipelineError
 from pipeline.labels import Labels, keypoint_table, write_labels
@@ -83,6 +91,17 @@ def test_a_model_is_a_file_or_an_experiment(tmp_path):
     assert model_file(tmp_path, str(folder / "model.safetensors")) == folder / "model.safetensors"
     with pytest.raises(PipelineError, match="There is no model 'two'"):
         model_file(tmp_path, "two")
+
+
+def test_two_do_not_train_in_one_folder(root):
+    folder = root / "experiments" / "busy"
+    folder.mkdir(parents=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for verb in (pretrain, finetune):
+            with pytest.raises(PipelineError, match="Another process is training busy just now"):
+                verb(root, ExperimentRequest(name="busy", modality="rd", steps=1))
+    assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
 @pytest.mark.slow  # Lightning and four networks: a minute on a busy core

@@ -1,5 +1,6 @@
 """A night's work without a server: what is made, what is told of it, and what a night cut short leaves for the next."""
 
+import fcntl
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import processing.cubes
+from capture.session import CaptureRequest, SessionOrder, session_folder
 from flows.local_server import PROJECT
 from flows.night_summary import reason_of, summary
 from flows.nights import Night, NightRow, in_turn, make_again, night, work
@@ -20,9 +22,11 @@ from pipeline.cube import cube_path, open_cube
 from pipeline.cube_config import preset
 from pipeline.errors import PipelineError
 from pipeline.manifest import RecordingManifest
+from pipeline.packets import PACKET_RECORD
 from pipeline.predictions import PredictionMaking, Predictions, prediction_table, write_predictions
-from pipeline.recording import create_recording
+from pipeline.recording import create_recording, read_recording, recordings_folder
 from pipeline.sealing import seal
+from pipeline.settings import RigSettings
 from pipeline.waveform import PRESETS
 from processing.cubes import process_recording
 
@@ -141,6 +145,56 @@ def test_what_fails_is_told_with_what_is_there_then(tmp_path):
         work(tmp_path, None, again, in_turn(lambda name, why: make_again(tmp_path, name, None, why)))
         assert [(row.recording, bool(row.failed)) for row in again.told_rows()] == [("a", True), ("b", True)]
         assert list(again.rows) == ["b"]
+
+
+def test_a_recording_whose_recorder_died_is_sealed_and_made(tmp_path):
+    for name, begun_here in (("died", True), ("alive", True), ("elsewhere", False)):
+        folder = create_recording(tmp_path, RecordingManifest(id=name, simulated=True, waveform=SMALL))
+        (folder / "adc.bin").write_bytes(bytes(2 * SMALL.frame_bytes + 100))
+        packets = np.zeros(2, PACKET_RECORD)
+        packets["byte_offset"], packets["length"] = (0, SMALL.frame_bytes), SMALL.frame_bytes
+        (folder / "packets.bin").write_bytes(packets.tobytes())
+        if begun_here:
+            order = SessionOrder(recording_id=name, request=CaptureRequest(), rig=RigSettings())
+            session_folder(tmp_path, name).mkdir(parents=True)
+            (session_folder(tmp_path, name) / "request.json").write_text(order.model_dump_json())
+    with (session_folder(tmp_path, "alive") / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        going_on, rows = one_night(tmp_path)
+    assert [(row.recording, row.why) for row in rows] == [
+        ("died", "missing, and sealed only now: its recorder had died")
+    ]
+    assert list(going_on.rows) == ["died"]
+    assert read_recording(recordings_folder(tmp_path) / "died").manifest.status == "recovered"
+    assert open_cube(tmp_path, "died").frames == 2
+    for name in ("alive", "elsewhere"):
+        assert not read_recording(recordings_folder(tmp_path) / name).sealed
+
+
+def test_a_full_disk_ends_the_night_with_a_sentence_and_the_next_one_goes_on(tmp_path):
+    """A limit on the size of files does what a full disk does; the night's own notes do not fit any more."""
+    for name in ("a", "b"):
+        make_recording(tmp_path, name, cube=None)
+    program = f"""
+import resource
+from pathlib import Path
+from flows.nights import in_turn, make_again, night, work
+root = Path({str(tmp_path)!r})
+with night(root) as going_on:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+    try:
+        work(root, None, going_on, in_turn(lambda name, why: make_again(root, name, None, why)))
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
+    ).stdout
+    assert said.startswith("PipelineError")
+    assert "so this night ends here; make room" in said
+    assert len(said.splitlines()) == 1
+    _, rows = one_night(tmp_path)
+    assert [(row.recording, row.made) for row in rows] == [("a", True), ("b", True)]
 
 
 def test_one_night_at_a_time(tmp_path):

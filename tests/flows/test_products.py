@@ -1,6 +1,8 @@
 """Import and nightly reprocessing as flows, run in this process against the real server."""
 
 import fcntl
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +85,21 @@ def test_forced_products_are_made_again_with_their_pictures(root):
     second = make_products(root, "a", preset("default"), force=True)
     assert second.cube.rebuilt
     assert all(path.stat().st_mtime_ns > time for path, time in zip(second.pictures, times, strict=True))
+
+
+def test_a_picture_of_another_cube_is_drawn_again_though_the_clock_was_set_back(root):
+    make_recording(root, "a")
+    first = make_products(root, "a", preset("default"))
+    in_an_hour = time.time_ns() + 3600 * 10**9
+    for path in first.pictures:
+        os.utime(path, ns=(in_an_hour, in_an_hour))
+    assert make_products(root, "a", preset("default")).pictures == first.pictures
+    assert {path.stat().st_mtime_ns for path in first.pictures} == {in_an_hour}
+    second = make_products(root, "a", preset("paper"))
+    times = {path.name: path.stat().st_mtime_ns for path in second.pictures}
+    assert times["overview.png"] != in_an_hour
+    assert times["frame.png"] != in_an_hour
+    assert times["quality.png"] == in_an_hour  # of the same samples
 
 
 def test_a_cube_keeps_the_configuration_it_was_made_with(root):

@@ -1,6 +1,8 @@
 """A recording folder: loss arithmetic against brute force, sealing, verifying, recovering, listing."""
 
+import fcntl
 import os
+import threading
 
 import numpy as np
 import pandas as pd
@@ -8,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import sealing
+from pipeline.camera_frames import CAMERA_RECORD
 from pipeline.catalogue import build_catalogue, update_catalogue
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomic
 from pipeline.manifest import RecordingManifest
 from pipeline.packets import PACKET_RECORD, missing_ranges
-from pipeline.recording import Recording, create_recording, new_recording_id, open_recording
+from pipeline.recording import Recording, create_recording, new_recording_id, open_recording, read_recording
 from pipeline.sealing import recover, seal, verify
 from pipeline.waveform import PRESETS
 
@@ -152,6 +156,22 @@ def test_recover_drops_records_whose_bytes_never_reached_the_disk(tmp_path):
     folder, _ = _write(tmp_path, [(0, 192), (192, 192), (384, 192)], 400)
     recording = recover(folder)
     assert (len(recording.packets), recording.stream_bytes, recording.frame_count) == (2, 384, 2)
+    assert verify(recording).ok
+
+
+def test_recover_waits_for_the_process_that_still_writes_the_cameras_files(tmp_path, monkeypatch):
+    folder, _ = _write(tmp_path, [(0, 192)], 192)
+    (folder / "camera.bin").write_bytes(b"")
+    with (folder / "camera.bin").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        monkeypatch.setattr(sealing, "CAMERA_ENDS_WITHIN_S", 0.2)
+        with pytest.raises(PipelineError, match="still writes the camera's files of r1"):
+            recover(folder)
+        assert not read_recording(folder).sealed
+        monkeypatch.setattr(sealing, "CAMERA_ENDS_WITHIN_S", 60.0)
+        threading.Timer(0.3, lambda: (held.write(bytes(CAMERA_RECORD.itemsize)), held.close())).start()
+        recording = recover(folder)
+    assert recording.manifest.digests["camera.bin"].bytes == CAMERA_RECORD.itemsize
     assert verify(recording).ok
 
 

@@ -1,0 +1,40 @@
+"""Recordings whose recorder died: found, and sealed with everything that had reached the disk."""
+
+import fcntl
+from functools import partial
+from pathlib import Path
+
+from capture.finishing import finish
+from capture.session import attach, recorder_alive, session_folder, session_known
+from pipeline.catalogue import update_catalogue
+from pipeline.errors import PipelineError
+from pipeline.recording import Recording, open_recording
+from pipeline.sealing import recover
+
+
+def recorder_died(root: Path, recording: Recording) -> bool:
+    """Whether a recorder of this program began a recording, and neither ended it nor is at it."""
+    return not recording.sealed and session_known(root, recording.id) and not recorder_alive(root, recording.id)
+
+
+def recover_recording(root: Path, recording_id: str) -> Recording:
+    """Seal a recording without an end, with the alignment and segments its recorder would have added.
+
+    Whoever recovers holds the recorder's lock meanwhile, so two never do. Raises PipelineError where the recorder is alive,
+    and as `pipeline.sealing.recover`.
+    """
+    recording = open_recording(root, recording_id)
+    if not session_known(root, recording_id):
+        recovered = recover(recording.folder, finish=finish)
+    else:
+        with (session_folder(root, recording_id) / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise PipelineError(
+                    f"{recording_id} is still being recorded; `maepose stop {recording_id}` ends it properly."
+                ) from None
+            acts = attach(root, recording_id).order().acts
+            recovered = recover(recording.folder, finish=partial(finish, acts=acts))
+    update_catalogue(root)
+    return recovered
