@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flows.verbs import cubes, labels, models, recordings, rig, server, simulation, studies
+from flows.verbs import cubes, labels, models, recordings, retention, rig, server, simulation, studies
 from pipeline.errors import PipelineError
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ app.command("simulate", rich_help_panel=RECORDINGS)(simulation.simulate)
 app.command("mix", rich_help_panel=RECORDINGS)(recordings.mix)
 app.command("recover", rich_help_panel=RECORDINGS)(recordings.recover_)
 app.command("export", rich_help_panel=RECORDINGS)(recordings.export)
+app.command("prune", rich_help_panel=RECORDINGS)(retention.prune)
 app.command("process", rich_help_panel=CUBES)(cubes.process)
 app.command("view", rich_help_panel=CUBES)(cubes.view)
 app.command("label", rich_help_panel=LABELS)(labels.label)

@@ -25,7 +25,7 @@ from flows.sessions import session_of_run
 
 CAPTURE = "capture-session"
 FINISHABLE = (
-    CAPTURE, "process-recording", "label-recording", "reprocess-recordings", "pretrain", "finetune", "study",
+    CAPTURE, "process-recording", "label-recording", "reprocess-recordings", "prune", "pretrain", "finetune", "study",
     "evaluate-fold", "evaluate",
 )  # fmt: skip
 """Not `import-recording`: where it gives the recording its name, a second run would bring it in twice."""

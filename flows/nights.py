@@ -18,9 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from capture.recovering import recorder_died, recover_recording
 from flows.products import Products, config_for, make_products, needs_work
 from pipeline.cube import open_cube
+from pipeline.cube_commit import cube_path
 from pipeline.errors import PipelineError
 from pipeline.files import sync_folder, write_atomic
 from pipeline.predictions import predictions_of_other_cubes
+from pipeline.pruned import read_pruned
 from pipeline.recording import read_recording, recordings_folder
 from processing.cube_changes import CubeChange
 from processing.cubes import CubeResult, leftover_recordings, process_recording
@@ -106,8 +108,8 @@ def note(root: Path, row: NightRow) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise PipelineError(
-            f"{_going_on(root)} cannot be written ({error.strerror}), so this night ends here; make room, and the next "
-            "night goes on."
+            f"{_going_on(root)} cannot be written ({error.strerror}), so this night ends here; make room (`maepose prune` says "
+            "what derived data would give), and the next night goes on."
         ) from error
 
 
@@ -173,11 +175,15 @@ def work(
     going_on: Night,
     carry_out: CarryOut,
     *,
+    pruned: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, of: None,
     on_error: Callable[[str, Exception], None] = lambda recording_id, error: None,
 ) -> None:
-    """Have every recording in need carried out, oldest first, and note those that failed."""
-    waiting = list(_in_need(root, preset, going_on))
+    """Have every recording in need carried out, oldest first, and note those that failed.
+
+    Cubes that retention removed are in need only where `pruned` says so.
+    """
+    waiting = list(_in_need(root, preset, going_on, pruned))
     reasons = dict(waiting)
     on_progress(0, len(waiting))
     for number, (recording_id, error) in enumerate(carry_out(waiting), 1):
@@ -218,7 +224,7 @@ def make_again(
     return make_products(root, recording_id, config, on_rebuilt=made, threads=threads, lock_wait_s=lock_wait_s)
 
 
-def _in_need(root: Path, preset: str | None, going_on: Night) -> Iterator[tuple[str, str]]:
+def _in_need(root: Path, preset: str | None, going_on: Night, pruned: bool) -> Iterator[tuple[str, str]]:
     """Sealed recordings with frames whose cube is not current, with the reason; unreadable ones are noted.
 
     Recordings whose recorder died are sealed first.
@@ -232,6 +238,12 @@ def _in_need(root: Path, preset: str | None, going_on: Night) -> Iterator[tuple[
             if recorder_died(root, recording):
                 recording, died = recover_recording(root, recording.id), ", and sealed only now: its recorder had died"
             if not recording.sealed or recording.frame_count == 0:
+                continue
+            if (
+                not pruned
+                and not cube_path(root, recording.id).exists()
+                and read_pruned(root, recording.id) is not None
+            ):
                 continue
             reason = needs_work(root, recording.id, preset) + died
             if not reason and recording.id in leftovers:

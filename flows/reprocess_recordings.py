@@ -49,7 +49,9 @@ def _finish(root: Path, products: Products) -> None:
 
 @flow(name="reprocess-recordings")
 def reprocess_recordings(
-    preset: Literal["default", "paper"] | None = None, where: Literal["here", "dask"] = "here"
+    preset: Literal["default", "paper"] | None = None,
+    where: Literal["here", "dask"] = "here",
+    pruned: bool = False,
 ) -> dict[str, str]:
     """Make every cube that is missing, stale or damaged; returns what was done to each recording that needed work.
 
@@ -60,6 +62,7 @@ def reprocess_recordings(
     Args:
         preset: Make all cubes this way; empty for each the way it was made before, new ones the default way.
         where: One recording after the other in this run, or on the Dask cluster that the worker's MAEPOSE_DASK names.
+        pruned: Make again what retention removed, too.
     """
     logger = get_run_logger()
     root = worker_root()
@@ -86,6 +89,7 @@ def reprocess_recordings(
             preset,
             going_on,
             carry_out,
+            pruned=pruned,
             on_progress=lambda done, of: bar.show(100 * done / max(of, 1)),
             on_error=lambda recording_id, error: logger.error("%s: %s", recording_id, error),
         )

@@ -22,7 +22,7 @@ def draw_study_reconstruction(study: Study) -> Path | None:
         model = study.folder / "runs" / making.pretraining_run / "model.safetensors"
         path = study.folder / "figures" / RECONSTRUCTION
         if path.exists() and not model.exists():
-            return path  # its run was removed; what it drew still holds
+            return path  # its run was removed (docs/retention.md); what it drew still holds
         digest = sha256_file(model) if model.exists() else ""
         if is_made_from(path, digest):
             return path

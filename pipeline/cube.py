@@ -29,6 +29,7 @@ from pipeline.cube_commit import (
 from pipeline.cube_config import CubeConfig
 from pipeline.cube_layout import CubeAxes, Product
 from pipeline.errors import PipelineError
+from pipeline.pruned import read_pruned
 from pipeline.waveform import Waveform
 
 if TYPE_CHECKING:
@@ -72,13 +73,15 @@ def open_store(store: Path) -> "Cube":
 def stored_config(root: Path, recording_id: str) -> CubeConfig | None:
     """What the cube of a recording says it was made with, even where its arrays are damaged; None where nothing says it.
 
-    Raises PipelineError where it says what this version does not know: then no one can make it the same way again.
+    Of a cube that retention removed the note says it. Raises PipelineError where it says what this version does not know: then
+    no one can make it the same way again.
     """
     try:
         said = json.loads((cube_path(root, recording_id) / "zarr.json").read_bytes())
         config = said["attributes"]["provenance"]["config"]
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        pruned = None if cube_path(root, recording_id).exists() else read_pruned(root, recording_id)
+        return pruned.config if pruned is not None else None
     return _config_of(recording_id, config)
 
 

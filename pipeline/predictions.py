@@ -154,9 +154,15 @@ def predictions_of_other_cubes(root: Path, recording_id: str, cube_key: str) -> 
     )  # a dot: predictions of a recording whose id goes on
 
 
-def _cube_key(root: Path, recording_id: str, model: str) -> str:
+def read_making(path: Path) -> PredictionMaking | None:
+    """How the predictions in a file were made; None where it holds none that this version reads."""
     try:
-        said = pq.read_schema(predictions_path(root, recording_id, model)).metadata or {}
-        return PredictionMaking.model_validate_json(said.get(b"making", b"")).cube_key
+        said = pq.read_schema(path).metadata or {}
+        return PredictionMaking.model_validate_json(said.get(b"making", b""))
     except (OSError, pa.ArrowException, ValidationError):
-        return ""
+        return None
+
+
+def _cube_key(root: Path, recording_id: str, model: str) -> str:
+    making = read_making(predictions_path(root, recording_id, model))
+    return making.cube_key if making is not None else ""

@@ -1,4 +1,4 @@
-"""Where data lies and which rig records: typed, printable, read from `<root>/rig.toml` and the environment.
+"""Where data lies, which rig records, what may be removed: typed, printable, read from `<root>/*.toml` and the environment.
 
 A data root without a `rig.toml` records the simulated rig, and everything derived from that says so.
 """
@@ -6,7 +6,7 @@ A data root without a `rig.toml` records the simulated rig, and everything deriv
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.waveform import PRESETS
 
 DEFAULT_ROOT = Path("data")
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class SimulatedClock(BaseModel):
@@ -102,6 +103,31 @@ class RigSettings(BaseModel):
         return self.kind == "simulated"
 
 
+DerivedKind = Literal["cubes", "runs", "pictures", "predictions"]
+
+
+class RetentionSettings(BaseModel):
+    """Which derived data may be removed, and when. With neither `keep_days` nor `free_gb` nothing is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep_days: float | None = Field(
+        None, ge=0, le=36_500, description="days; what was made or read within them stays. None: only `free_gb` decides"
+    )
+    free_gb: float | None = Field(
+        None,
+        gt=0,
+        description="10^9 bytes; nothing more goes once so much is free. None: all that `keep_days` lets go goes",
+    )
+    kinds: tuple[DerivedKind, ...] = Field(
+        ("cubes", "runs"), description="cubes, runs (of studies), pictures, predictions"
+    )
+
+    @property
+    def active(self) -> bool:
+        return self.keep_days is not None or self.free_gb is not None
+
+
 def data_root(explicit: Path | None = None) -> Path:
     """The data root: `explicit`, else `MAEPOSE_ROOT`, else `./data`; made absolute, not created."""
     return (explicit or Path(os.environ.get("MAEPOSE_ROOT") or DEFAULT_ROOT)).expanduser().absolute()
@@ -109,11 +135,19 @@ def data_root(explicit: Path | None = None) -> Path:
 
 def read_rig(root: Path) -> RigSettings:
     """`<root>/rig.toml`, or the simulated rig where there is none; PipelineError names the file and the bad value."""
-    path = root / "rig.toml"
+    return _read(root / "rig.toml", RigSettings)
+
+
+def read_retention(root: Path) -> RetentionSettings:
+    """`<root>/retention.toml`, or the policy that removes nothing; PipelineError names the file and the bad value."""
+    return _read(root / "retention.toml", RetentionSettings)
+
+
+def _read(path: Path, settings: type[Settings]) -> Settings:
     if not path.exists():
-        return RigSettings()
+        return settings()
     try:
-        return RigSettings.model_validate(tomllib.loads(path.read_text()))
+        return settings.model_validate(tomllib.loads(path.read_text()))
     except tomllib.TOMLDecodeError as error:
         raise PipelineError(f"{path} is not TOML: {error}.") from None
     except ValidationError as error:

@@ -17,6 +17,7 @@ from pipeline.cube_config import CubeConfig
 from pipeline.cube_layout import frame_arrays, frame_table, small_arrays, store_attributes
 from pipeline.cube_writer import JOURNAL, CubeWriter
 from pipeline.errors import PipelineError
+from pipeline.pruned import forget_pruned
 from pipeline.recording import Recording
 from processing.cube_changes import CubeChange, compare_stores
 from processing.transform import ALGORITHM_VERSION, Frame, FrameTransform
@@ -81,7 +82,7 @@ def process_recording(
     started = time.perf_counter()
     _check(recording)
     key, frames = recording_key(recording, config), recording.frame_count
-    with _cube_lock(root, recording.id, lock_wait_s):
+    with cube_lock(root, recording.id, lock_wait_s):
         made = 0
         changes: list[CubeChange] = []
         rebuilt = force or store_status(root, recording.id, key) != "current"
@@ -104,6 +105,7 @@ def process_recording(
                 attributes = store_attributes(recording, config, key, ALGORITHM_VERSION)
                 with _disk_errors(root, recording.id):
                     writer.commit(small, attributes, look)
+                    forget_pruned(root, recording.id)
             finally:
                 writer.close()
         else:
@@ -196,8 +198,10 @@ def _transform_frames(
 
 
 @contextmanager
-def _cube_lock(root: Path, recording_id: str, wait_s: float) -> Iterator[None]:
-    """One job at a cube. The lock is the operating system's: it goes with the process, however that ends."""
+def cube_lock(root: Path, recording_id: str, wait_s: float = 0.0) -> Iterator[None]:
+    """One job at a cube: PipelineError where there is another. The lock is the operating system's: it goes with the process,
+    however that ends.
+    """
     deadline = time.monotonic() + wait_s
     folder = cubes_folder(root)
     with _disk_errors(root, recording_id):

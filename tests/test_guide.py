@@ -25,7 +25,7 @@ from documents import FOLDERS, PAGES, PROJECT, Command
 from flows.cli import app
 from flows.local_server import stop
 from models.study import StudyConfig
-from pipeline.settings import RigSettings
+from pipeline.settings import RetentionSettings, RigSettings
 
 GUIDE = PROJECT / "docs" / "guide.md"
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -196,7 +196,8 @@ def test_every_file_of_the_project_that_is_named_is_there(page):
 def test_every_rig_and_every_study_shown_is_one(page):
     for block in documents.blocks(page):
         if block.language == "toml":
-            RigSettings.model_validate(tomllib.loads(block.text))
+            settings = RetentionSettings if "keep_days" in block.text else RigSettings
+            settings.model_validate(tomllib.loads(block.text))
         elif block.language == "yaml" and "methods:" in block.text:
             StudyConfig.model_validate(yaml.safe_load(block.text))
 

@@ -38,7 +38,7 @@ VERBS = [
         "recover",
         "simulate",
     ),
-    *("stop", "train-labeller", "up", "verify", "view"),
+    *("prune", "stop", "train-labeller", "up", "verify", "view"),
     *("pretrain", "finetune", "predict", "live", "export-model", "study", "evaluate", "report"),
 ]
 

@@ -23,6 +23,7 @@ WRONG = [
     ("import-recording", {"source": "x", "session": -1}),
     ("import-recording", {"source": "x", "sample_order": "q"}),
     ("reprocess-recordings", {"preset": "tiny"}),
+    ("prune", {"dry_run": "perhaps"}),
     ("pretrain", {"preset": "huge"}),
     ("pretrain", {"steps": 0}),
     ("finetune", {"seed": -1}),

@@ -39,6 +39,7 @@ def test_the_server_starts_on_the_pinned_versions_and_knows_every_deployment(ser
         "label-recording/default",
         "import-recording/default",
         "reprocess-recordings/default",
+        "prune/default",
         "pretrain/default",
         "finetune/default",
         "study/default",
