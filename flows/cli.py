@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flows.verbs import cubes, labels, models, recordings, retention, rig, server, simulation, studies
+from flows.verbs import archive, cubes, labels, models, recordings, retention, rig, server, simulation, studies
 from pipeline.errors import PipelineError
 
 app = typer.Typer(
@@ -37,6 +37,8 @@ app.command("mix", rich_help_panel=RECORDINGS)(recordings.mix)
 app.command("recover", rich_help_panel=RECORDINGS)(recordings.recover_)
 app.command("export", rich_help_panel=RECORDINGS)(recordings.export)
 app.command("prune", rich_help_panel=RECORDINGS)(retention.prune)
+app.command("upload", rich_help_panel=RECORDINGS)(archive.upload)
+app.command("fetch", rich_help_panel=RECORDINGS)(archive.fetch)
 app.command("process", rich_help_panel=CUBES)(cubes.process)
 app.command("view", rich_help_panel=CUBES)(cubes.view)
 app.command("label", rich_help_panel=LABELS)(labels.label)

@@ -5,6 +5,7 @@ from prefect import flow, get_run_logger
 from flows.address import worker_root
 from flows.artifacts import ProgressBar, markdown_table, picture, show_markdown, show_table
 from flows.asked_paths import name_or_path_inside
+from flows.events import emit_pictures_removed
 from flows.labelling import LabellerChoice, label_session
 from flows.process_recording import RecordingId
 
@@ -32,6 +33,8 @@ def label_recording(
 
     result, pictures = label_session(root, recording_id, labeller, weights=chosen, force=force, on_progress=on_progress)
     bar.show(100)
+    if result.pictures_removed:
+        emit_pictures_removed(result.recording)
     rows = result.rows()
     show_table("labels", rows | {"pictures": "\n".join(map(str, pictures))}, description=recording_id)
     show_markdown(

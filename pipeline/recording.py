@@ -36,6 +36,13 @@ def recordings_folder(root: Path) -> Path:
     return root / "recordings"
 
 
+def recording_folder(root: Path, recording_id: str) -> Path:
+    """Where a recording lies, or would; PipelineError for what is no id, so that no name leaves the data root."""
+    if not re.fullmatch(ID_PATTERN, recording_id):
+        raise PipelineError(f"{recording_id!r} is not a recording id; ids are letters, digits, '.', '_' and '-'.")
+    return recordings_folder(root) / recording_id
+
+
 def new_recording_id(label: str = "") -> str:
     """A name that sorts by time, says who and what, and does not collide: `20261123-042600-p01-arm-raise-3f2a`."""
     words = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:60]
@@ -188,9 +195,7 @@ class Recording:
 
 def open_recording(root: Path, recording_id: str) -> Recording:
     """The recording `recording_id` under `root`; PipelineError when there is none or its manifest cannot be read."""
-    if not re.fullmatch(ID_PATTERN, recording_id):
-        raise PipelineError(f"{recording_id!r} is not a recording id; ids are letters, digits, '.', '_' and '-'.")
-    folder = recordings_folder(root) / recording_id
+    folder = recording_folder(root, recording_id)
     if not folder.is_dir():
         raise PipelineError(
             f"There is no recording {recording_id!r} under {root}; `maepose list --root {root}` names the ones there are."

@@ -59,10 +59,15 @@ def seal(
         }
     )
     write_manifest(folder, manifest)
+    make_read_only(folder)
+    return read_recording(folder)
+
+
+def make_read_only(folder: Path) -> None:
+    """Take write permission from every file of a recording and from its folder."""
     for path in [*_content(folder), folder / "recording.json"]:
         path.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
     folder.chmod(0o555)
-    return read_recording(folder)
 
 
 def recover(folder: Path, *, finish: Callable[[Path], None] | None = None) -> Recording:

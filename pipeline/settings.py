@@ -1,6 +1,7 @@
 """Where data lies, which rig records, what may be removed: typed, printable, read from `<root>/*.toml` and the environment.
 
-A data root without a `rig.toml` records the simulated rig, and everything derived from that says so.
+A data root without a `rig.toml` records the simulated rig, and everything derived from that says so. One without a `store.toml`
+has no object store.
 """
 
 import os
@@ -128,6 +129,28 @@ class RetentionSettings(BaseModel):
         return self.keep_days is not None or self.free_gb is not None
 
 
+class StoreSettings(BaseModel):
+    """The object store of a data root: an S3-compatible bucket, or a folder that other machines see. It holds no secret.
+
+    Keys come from the usual AWS variables, at the command line and in a worker's environment, or for flows from `keys_block`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: str = Field(
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/\w[\w .=+-]*)*/?|file:///[^?#]+)$",
+        description="s3://BUCKET or s3://BUCKET/PREFIX, or file:///FOLDER",
+    )
+    endpoint: str | None = Field(
+        None, pattern=r"^https?://[^/@\s]+/?$", description="None: AWS_ENDPOINT_URL, or else Amazon's own"
+    )
+    region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="None: AWS_REGION, or else us-east-1")
+    checksums: bool = Field(
+        True, description="have the store check and keep a SHA-256 of what it is sent; false: it cannot"
+    )
+    keys_block: str | None = Field(None, description="the Prefect Secret block with the keys, for flows")
+
+
 def data_root(explicit: Path | None = None) -> Path:
     """The data root: `explicit`, else `MAEPOSE_ROOT`, else `./data`; made absolute, not created."""
     return (explicit or Path(os.environ.get("MAEPOSE_ROOT") or DEFAULT_ROOT)).expanduser().absolute()
@@ -135,19 +158,24 @@ def data_root(explicit: Path | None = None) -> Path:
 
 def read_rig(root: Path) -> RigSettings:
     """`<root>/rig.toml`, or the simulated rig where there is none; PipelineError names the file and the bad value."""
-    return _read(root / "rig.toml", RigSettings)
+    return _read(root / "rig.toml", RigSettings) or RigSettings()
 
 
 def read_retention(root: Path) -> RetentionSettings:
     """`<root>/retention.toml`, or the policy that removes nothing; PipelineError names the file and the bad value."""
-    return _read(root / "retention.toml", RetentionSettings)
+    return _read(root / "retention.toml", RetentionSettings) or RetentionSettings()
 
 
-def _read(path: Path, settings: type[Settings]) -> Settings:
+def read_store(root: Path) -> StoreSettings | None:
+    """`<root>/store.toml`, or None where there is none; PipelineError names the file and the bad value."""
+    return _read(root / "store.toml", StoreSettings)
+
+
+def _read(path: Path, kind: type[Settings]) -> Settings | None:
     if not path.exists():
-        return settings()
+        return None
     try:
-        return settings.model_validate(tomllib.loads(path.read_text()))
+        return kind.model_validate(tomllib.loads(path.read_text()))
     except tomllib.TOMLDecodeError as error:
         raise PipelineError(f"{path} is not TOML: {error}.") from None
     except ValidationError as error:

@@ -13,7 +13,8 @@ def test_the_lock_has_a_fitting_version_of_every_requirement():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     asked = [Requirement(text) for text in project["dependencies"]]
-    asked += [Requirement(text) for name in ("camera", "labels", "training", "dask", "dev") for text in extras[name]]
+    kinds = ("camera", "labels", "store", "training", "dask", "dev")
+    asked += [Requirement(text) for name in kinds for text in extras[name]]
     locked = {}
     for line in (PROJECT / "requirements.lock").read_text().splitlines():
         one = Requirement(line)

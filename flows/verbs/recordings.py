@@ -86,11 +86,22 @@ def import_(
     Answer(as_json).give(answer, lines + [f"{'note':<16}{note}" for note in manifest.notes])
 
 
-def list_(root: RootOption = None, as_json: JsonOption = False) -> None:
+def list_(
+    store: Annotated[
+        bool, typer.Option("--store", help="List what is here, in the object store, or both; and where they differ.")
+    ] = False,
+    root: RootOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """List every recording of the data root, and write catalogue.parquet anew from the folders."""
     from pipeline.catalogue import build_catalogue, update_catalogue
 
     where = resolved_root(root)
+    if store:
+        from flows.verbs.archive import list_store
+
+        list_store(where, as_json)
+        return
     # a data root that is not there yet is empty, not something to create by looking
     catalogue = update_catalogue(where) if where.is_dir() else build_catalogue(where)
     records: list[dict[str, Any]] = [

@@ -39,7 +39,7 @@ VERBS = [
         "simulate",
     ),
     *("prune", "stop", "train-labeller", "up", "verify", "view"),
-    *("pretrain", "finetune", "predict", "live", "export-model", "study", "evaluate", "report"),
+    *("upload", "fetch", "pretrain", "finetune", "predict", "live", "export-model", "study", "evaluate", "report"),
 ]
 
 
@@ -121,6 +121,9 @@ def test_wrong_usage_exits_with_2(run, words):
         (("verify", "../etc"), "is not a recording id"),
         (("import", "nothing.bin"), "nothing.bin"),
         (("capture", "--profile", "nothing"), "nothing"),
+        (("upload",), "has no object store; write `address = "),
+        (("fetch", "nobody"), "has no object store"),
+        (("list", "--store"), "has no object store"),
         (("stop",), "none is running"),
         (("stop", "nobody"), "no session 'nobody'"),
     ],

@@ -22,6 +22,7 @@ WRONG = [
     ("label-recording", {"recording_id": "a", "labeller": "somebody"}),
     ("import-recording", {"source": "x", "session": -1}),
     ("import-recording", {"source": "x", "sample_order": "q"}),
+    ("upload-recording", {"recording_id": "../a"}),
     ("reprocess-recordings", {"preset": "tiny"}),
     ("prune", {"dry_run": "perhaps"}),
     ("pretrain", {"preset": "huge"}),
