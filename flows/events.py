@@ -28,18 +28,20 @@ def emit_pictures_removed(recording: Recording) -> None:
     _emit(PICTURES_REMOVED, recording)
 
 
+def resource_of(recording: Recording) -> dict[str, str]:
+    """What an event says of a recording, for triggers to match; `maepose.store` says whether there is an object store."""
+    return {
+        "prefect.resource.id": f"maepose.recording.{recording.id}",
+        "prefect.resource.name": recording.id,
+        "maepose.simulated": str(recording.manifest.simulated).lower(),
+        "maepose.status": recording.manifest.status,
+        "maepose.store": "yes" if _has_store(recording) else "no",
+    }
+
+
 def _emit(event: str, recording: Recording) -> None:
-    emit_event(
-        event=event,
-        resource={
-            "prefect.resource.id": f"maepose.recording.{recording.id}",
-            "prefect.resource.name": recording.id,
-            "maepose.simulated": str(recording.manifest.simulated).lower(),
-            "maepose.status": recording.manifest.status,
-            "maepose.store": "yes" if _has_store(recording) else "no",
-        },
-        payload={"recording_id": recording.id, "frames": recording.frame_count},
-    )
+    payload = {"recording_id": recording.id, "frames": recording.frame_count}
+    emit_event(event=event, resource=resource_of(recording), payload=payload)
 
 
 def _has_store(recording: Recording) -> bool:

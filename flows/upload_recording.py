@@ -18,7 +18,7 @@ from pipeline.settings import read_store
 KEY_NAMES = {"access_key_id", "secret_access_key", "session_token"}
 
 
-@flow(name="upload-recording", flow_run_name="upload-{recording_id}", retries=2, retry_delay_seconds=300)
+@flow(name="upload-recording", flow_run_name="upload-{recording_id}")
 def upload_recording(recording_id: RecordingId, read_back: bool = False) -> str:
     """Put what the store lacks of a recording there; returns what was done, in a word: sent, there or waits.
 

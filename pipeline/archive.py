@@ -9,21 +9,19 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
-
-from pydantic import ValidationError
 
 from pipeline.building import building_folder
 from pipeline.errors import PipelineError
 from pipeline.files import free_bytes, sync_folder, write_atomic
-from pipeline.manifest import FileDigest, RecordingManifest
+from pipeline.manifest import FileDigest
 from pipeline.object_store import PART_BYTES, ObjectStore
 from pipeline.recording import Recording, open_recording, recording_folder, recordings_folder
 from pipeline.sealing import PICTURES, make_read_only
 from pipeline.settings import read_rig
+from pipeline.stored_manifest import FOLDER, MANIFEST, stored_manifest
 
-FOLDER, MANIFEST = "recordings", "recording.json"
 Where = Literal["here", "there", "both", "differs", "half there"]
 OnProgress = Callable[[int, int], None]
 
@@ -125,7 +123,7 @@ def fetch(root: Path, recording_id: str, store: ObjectStore, on_progress: OnProg
             "`maepose list --store` names what it has."
         )
     data = store.read(f"{base}/{MANIFEST}")
-    manifest = _parsed(store, recording_id, data, store.said_digest(f"{base}/{MANIFEST}"))
+    manifest = stored_manifest(store, recording_id, data, store.said_digest(f"{base}/{MANIFEST}"))
     if folder.exists():
         if _bytes_of(folder / MANIFEST) == data:
             return open_recording(root, recording_id)
@@ -178,7 +176,7 @@ def standings(root: Path, store: ObjectStore) -> list[Standing]:
             return Standing(recording_id, where, total, "its upload was not finished" if sizes else None)
         data = store.read(f"{base}/{MANIFEST}")
         try:
-            problem = _lacking(_parsed(store, recording_id, data, None).digests, sizes, base)
+            problem = _lacking(stored_manifest(store, recording_id, data, None).digests, sizes, base)
         except PipelineError as error:
             problem = str(error)
         if recording_id in local and _bytes_of(recordings_folder(root) / recording_id / MANIFEST) != data:
@@ -197,7 +195,7 @@ def _refuse_another(store: ObjectStore, recording: Recording, data: bytes) -> No
     if stored == data:
         return
     ours = recording.manifest
-    theirs = _parsed(store, recording.id, stored, None)
+    theirs = stored_manifest(store, recording.id, stored, None)
     gone = sorted(set(ours.removed) & set(theirs.digests))
     if gone and ours.digests | ours.removed == theirs.digests | theirs.removed:
         raise PipelineError(
@@ -208,27 +206,6 @@ def _refuse_another(store: ObjectStore, recording: Recording, data: bytes) -> No
         f"The store {store.address} holds another recording of the name {recording.id}; nothing was replaced, for recordings "
         "are never overwritten."
     )
-
-
-def _parsed(store: ObjectStore, recording_id: str, data: bytes, said_digest: str | None) -> RecordingManifest:
-    """A manifest of the store, checked before anything is done by it."""
-    key = f"{FOLDER}/{recording_id}/{MANIFEST}"
-    if said_digest is not None and hashlib.sha256(data).hexdigest() != said_digest:
-        raise PipelineError(f"{key} in the store {store.address} is not what was uploaded: its SHA-256 differs.")
-    try:
-        manifest = RecordingManifest.model_validate_json(data)
-    except ValidationError:
-        raise PipelineError(f"{key} in the store {store.address} is not a manifest this version reads.") from None
-    if manifest.id != recording_id or manifest.status == "recording":
-        raise PipelineError(f"{key} in the store {store.address} is not the manifest of a sealed {recording_id}.")
-    for name in manifest.digests:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\0" in name or name == MANIFEST or path.as_posix() != name:
-            raise PipelineError(
-                f"{key} in the store {store.address} names the file {name!r}, which would lie outside its recording; nothing "
-                "was fetched."
-            )
-    return manifest
 
 
 def _lacking(digests: Mapping[str, FileDigest], sizes: Mapping[str, int], base: str) -> str:
@@ -276,7 +253,9 @@ def _sealed_pieces(
         )
 
 
-def _stored_pieces(store: ObjectStore, key: str, digest: FileDigest, moved: Callable[[int], None]) -> Iterator[bytes]:
+def _stored_pieces(
+    store: ObjectStore, key: str, digest: FileDigest, moved: Callable[[int], None]
+) -> Iterator[memoryview]:
     """An object's bytes as they come; PipelineError at their end where they are not what was sealed."""
     found = hashlib.sha256()
     for piece in store.pieces(key, digest.bytes):

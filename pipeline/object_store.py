@@ -8,6 +8,7 @@ never shown: some repeat what was signed. Nothing here deletes, and nothing that
 import os
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.settings import StoreSettings, read_store
 
 PART_BYTES = 8 << 20
-"""Of an upload and of a download: what is sent again where a connection breaks, and a quarter of what lies in memory."""
+"""Of an upload and of a download: what is sent again where a connection breaks. A few of them lie in memory at once."""
 PARTS_AT_ONCE = 4
 MOST_PARTS = 9_000
 """S3 takes 10,000 parts an object; a larger object gets larger parts."""
@@ -59,16 +60,27 @@ class ObjectStore:
         with self._asked(name):
             return bytes(obstore.get(self.inner, name).bytes())
 
-    def pieces(self, name: str, size: int) -> Iterator[bytes]:
-        """An object of `size` bytes, in order, some parts at once."""
+    def pieces(self, name: str, size: int) -> Iterator[memoryview]:
+        """An object of `size` bytes, in order: some parts at once, and the next ones on their way while these are used."""
         import obstore
 
-        for start in range(0, size, PART_BYTES * PARTS_AT_ONCE):
-            starts = list(range(start, min(size, start + PART_BYTES * PARTS_AT_ONCE), PART_BYTES))
+        def ask(start: int) -> list[memoryview]:
+            starts = list(range(start, min(size, start + step), PART_BYTES))
             stops = [min(size, one + PART_BYTES) for one in starts]
             with self._asked(name):
                 found = obstore.get_ranges(self.inner, name, starts=starts, ends=stops, coalesce=0)
-            yield from map(memoryview, found)  # type: ignore[misc]
+            return [memoryview(one) for one in found]
+
+        if size == 0:
+            return
+        step = PART_BYTES * PARTS_AT_ONCE
+        with ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(ask, 0)
+            for start in range(0, size, step):
+                here = coming.result()
+                if start + step < size:
+                    coming = ahead.submit(ask, start + step)
+                yield from here
 
     def said_digest(self, name: str) -> str | None:
         """The hex SHA-256 that an object was written with; None where the store keeps no such thing."""
@@ -206,6 +218,7 @@ def _sentence(address: str, name: str, error: Exception) -> str:
             f"The store {address} does not answer; look at the network and at the endpoint in store.toml, then start again: "
             "what had arrived is kept."
         )
-    status = re.search(r"status code: (\d+)", text)
-    said = code or (f"status {status[1]}" if status else type(error).__name__)
+    status = re.search(r"(status code: \d+)", text)
+    system = re.search(r'message: "([^"]+)"', text) if address.startswith("file:") else None
+    said = code or next((found[1] for found in (status, system) if found), type(error).__name__)
     return f"The store {address} refused{what}: {said}; start again, what had arrived is kept."

@@ -25,7 +25,7 @@ from documents import FOLDERS, PAGES, PROJECT, Command
 from flows.cli import app
 from flows.local_server import stop
 from models.study import StudyConfig
-from pipeline.settings import RetentionSettings, RigSettings
+from pipeline.settings import RetentionSettings, RigSettings, StoreSettings
 
 GUIDE = PROJECT / "docs" / "guide.md"
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -193,11 +193,12 @@ def test_every_file_of_the_project_that_is_named_is_there(page):
 
 
 @EVERY_PAGE
-def test_every_rig_and_every_study_shown_is_one(page):
+def test_every_rig_store_and_study_shown_is_one(page):
     for block in documents.blocks(page):
         if block.language == "toml":
-            settings = RetentionSettings if "keep_days" in block.text else RigSettings
-            settings.model_validate(tomllib.loads(block.text))
+            kinds = {"keep_days": RetentionSettings, "address": StoreSettings}
+            kind = next((kind for word, kind in kinds.items() if word in block.text), RigSettings)
+            kind.model_validate(tomllib.loads(block.text))
         elif block.language == "yaml" and "methods:" in block.text:
             StudyConfig.model_validate(yaml.safe_load(block.text))
 

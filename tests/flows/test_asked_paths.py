@@ -42,6 +42,7 @@ NAMES = {
     ("process-recording", "recording_id"): {},
     ("label-recording", "recording_id"): {},
     ("import-recording", "recording_id"): {"source": "there.bin"},
+    ("upload-recording", "recording_id"): {},
     ("pretrain", "name"): {},
     ("finetune", "name"): {},
     ("capture-session", "participant"): {},

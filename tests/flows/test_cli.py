@@ -13,7 +13,9 @@ import pytest
 from flows.cli import main
 from flows.console import progress_bar
 from pipeline.cfg_text import parse_cfg
-from pipeline.recording import open_recording
+from pipeline.manifest import RecordingManifest
+from pipeline.recording import create_recording, open_recording
+from pipeline.sealing import seal
 from pipeline.waveform import PRESETS
 
 RIG = """
@@ -250,6 +252,38 @@ def test_one_life_of_a_recording_without_any_server(run, tmp_path):
     code, out, err = run("verify", "copy", "--json")
     assert (code, json.loads(out)["ok"]) == (1, False)
     assert "SHA-256" in err
+
+
+def test_recordings_go_to_a_store_and_come_back(run, tmp_path):
+    share = tmp_path / "share"
+    share.mkdir()
+    for name in ("data", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rig.toml").write_text(RIG)
+        (tmp_path / name / "store.toml").write_text(f'address = "file://{share}"')
+    for name in ("a", "b", "going-on"):
+        manifest = RecordingManifest(id=name, simulated=True, waveform=PRESETS["light"])
+        (create_recording(tmp_path / "data", manifest) / "adc.bin").write_bytes(name.encode())
+    for name in ("a", "b"):
+        seal(tmp_path / "data/recordings" / name)
+    (share / "recordings/a").mkdir(parents=True)
+    (share / "recordings/a/adc.bin").write_bytes(b"?")
+    code, out, err = run("upload", "--json")
+    answer = json.loads(out)
+    assert [one["recording"] for one in answer["uploaded"]] == ["b"]  # what is wrong with one stops no other
+    assert list(answer["left"]) == ["going-on"]
+    assert (code, list(answer["failed"])) == (1, ["a"])
+    assert "holds another recordings/a/adc.bin" in err
+    code, out, _ = run("list", "--store", "--json")
+    assert {one["id"]: one["where"] for one in json.loads(out)["recordings"]} == {
+        "a": "half there",
+        "b": "both",
+        "going-on": "here",
+    }
+    code, out, _ = run("fetch", "b", "--root", tmp_path / "other")
+    assert (code, Path(out.strip()).joinpath("adc.bin").read_bytes()) == (0, b"b")
+    assert run("upload", "b")[0] == 0
+    assert run("fetch", "a", "--root", tmp_path / "other")[0] == 1
 
 
 def wait_for_samples(root: Path) -> None:

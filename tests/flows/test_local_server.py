@@ -38,6 +38,7 @@ def test_the_server_starts_on_the_pinned_versions_and_knows_every_deployment(ser
         "process-recording/default",
         "label-recording/default",
         "import-recording/default",
+        "upload-recording/default",
         "reprocess-recordings/default",
         "prune/default",
         "pretrain/default",

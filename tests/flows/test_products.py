@@ -4,13 +4,22 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import boto3
 import numpy as np
 import pytest
+import yaml
+from moto.server import ThreadedMotoServer
+from prefect.blocks.system import Secret
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
+from prefect.events import Event
+from prefect.server.events.schemas.automations import EventTrigger
+from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_LOGGING_TO_API_ENABLED,
@@ -20,10 +29,19 @@ from prefect.settings import (
 
 import processing.cubes
 from flows.address import worker_root
+from flows.events import (
+    PICTURES_REMOVED,
+    RECORDING_CLOSED,
+    RECORDING_PROCESSED,
+    emit_recording_closed,
+    resource_of,
+)
 from flows.import_recording import import_recording
+from flows.local_server import PROJECT
 from flows.nights import NightRow, night
 from flows.products import config_for, make_products, needs_work
 from flows.reprocess_recordings import reprocess_recordings
+from flows.upload_recording import keys_of, upload_recording
 from pipeline.cfg_text import write_cfg
 from pipeline.cube import MARKER, cube_path, open_cube
 from pipeline.cube_config import preset
@@ -43,6 +61,19 @@ def make_recording(root: Path, recording_id: str, frames: int = 2) -> str:
     (folder / "adc.bin").write_bytes(words.tobytes())
     seal(folder)
     return recording_id
+
+
+@contextmanager
+def s3_server() -> Iterator[tuple[str, Any]]:
+    """An object store on loopback: its address, and a client of its owner."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        keys = {"aws_access_key_id": "lab", "aws_secret_access_key": "hush"}
+        yield endpoint, boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys)
+    finally:
+        server.stop()
 
 
 def made_at(root: Path, recording_id: str) -> int:
@@ -189,6 +220,64 @@ def test_an_import_is_sealed_and_announced(server, against_server, monkeypatch, 
     recording = open_recording(server.root, made)
     assert (recording.id, recording.frame_count, recording.manifest.participant) == ("imported", 3, "p02")
     assert recording.sealed
+
+
+def test_an_upload_takes_its_keys_from_a_block_and_does_nothing_twice(root, against_server, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with s3_server() as (endpoint, client):
+        client.create_bucket(Bucket="flows")
+        text = f'address = "s3://flows/radar"\nendpoint = "{endpoint}"\nkeys_block = "store-keys"\n'
+        (root / "store.toml").write_text(text)
+        make_recording(root, "a")
+        with pytest.raises(PipelineError, match=r"names a Secret block that is not there; make a JSON object with"):
+            keys_of("store-keys")
+        Secret(value="hush").save("store-keys", overwrite=True)
+        with pytest.raises(PipelineError, match=r"does not hold the store's keys") as refused:
+            keys_of("store-keys")
+        assert "hush" not in str(refused.value)
+        Secret(value={"access_key_id": "lab", "secret_access_key": "hush"}).save("store-keys", overwrite=True)
+        assert upload_recording("a") == "sent"
+        assert upload_recording("a", read_back=True) == "there"
+        found = {one["Key"] for one in client.list_objects_v2(Bucket="flows")["Contents"]}
+        assert found == {"radar/recordings/a/adc.bin", "radar/recordings/a/recording.json"}
+
+
+@pytest.mark.slow
+def test_a_closed_recording_is_uploaded_by_a_worker_where_there_is_a_store(server, client, against_server, wait_for):
+    with s3_server() as (endpoint, s3):
+        s3.create_bucket(Bucket="closed")
+        store = server.root / "store.toml"
+        Secret(value={"access_key_id": "lab", "secret_access_key": "hush"}).save("store-keys", overwrite=True)
+        emit_recording_closed(open_recording(server.root, make_recording(server.root, "without")))
+        store.write_text(f'address = "s3://closed"\nendpoint = "{endpoint}"\nkeys_block = "store-keys"\n')
+        try:
+            emit_recording_closed(open_recording(server.root, make_recording(server.root, "within")))
+            there = lambda: {one["Key"] for one in s3.list_objects_v2(Bucket="closed").get("Contents", [])}  # noqa: E731
+            wait_for(lambda: "recordings/within/recording.json" in there(), what="the upload")
+            assert there() == {"recordings/within/adc.bin", "recordings/within/recording.json"}
+        finally:
+            store.unlink()
+
+
+def test_an_upload_starts_by_itself_only_where_there_is_a_store(root):
+    """Asked of the server's own trigger, as prefect.yaml has it."""
+    deployed = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
+    (said,) = next(one["triggers"] for one in deployed if one["entrypoint"].startswith("flows.upload_recording"))
+    trigger = EventTrigger.model_validate({name: said[name] for name in ("match", "expect")} | {"posture": "Reactive"})
+    recording = open_recording(root, make_recording(root, "a"))
+
+    def starts(event: str) -> bool:
+        happened = Event(event=event, resource=resource_of(recording))
+        return trigger.covers(ReceivedEvent.model_validate(happened.model_dump())) and trigger.expects(event)
+
+    assert not starts(RECORDING_CLOSED)
+    (root / "store.toml").write_text('address = "s3://lab"')
+    assert starts(RECORDING_CLOSED)
+    assert starts(PICTURES_REMOVED)
+    assert not starts(RECORDING_PROCESSED)
+    (root / "store.toml").write_text("address = 3")  # the upload's own run says what is wrong
+    assert starts(RECORDING_CLOSED)
 
 
 def test_a_flow_run_without_a_data_root_refuses_to_record_into_its_temporary_directory(monkeypatch):

@@ -244,7 +244,7 @@ def test_only_sealed_recordings_go(lab):
     assert keys(lab) == set()
 
 
-@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "source/../../evil", "recording.json", "a//b"])
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "source/../../evil", "recording.json", "a//b", "."])
 def test_no_name_leaves_the_data_root(lab, name):
     upload(lab.root, "r1", lab.store)
     key = "radar/recordings/r1/recording.json"
@@ -321,6 +321,39 @@ def test_a_folder_is_a_store_too(tmp_path):
     with pytest.raises(PipelineError, match=r"holds another recordings/r1/adc\.bin"):
         upload(root, "r1", store)
     assert folder.exists()
+    make(root, "r2")
+    (away / "recordings/r2").write_text("in the way")
+    with pytest.raises(
+        PipelineError, match=r"^The store file://\S+ refused recordings/r2/adc\.bin: \w+ .*; start again"
+    ):
+        upload(root, "r2", store)
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from pipeline.archive import fetch, upload
+from pipeline.object_store import open_object_store
+here, there = map(Path, sys.argv[1:])
+store = open_object_store(here)
+list(store.sizes())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+upload(here, "r2", store)
+fetch(there, "r2", store)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_large_recording_goes_and_comes_in_little_memory(lab):
+    large = np.random.default_rng(0).integers(0, 256, 400_000_000, np.uint8).tobytes()
+    folder = make(lab.root, "r2", {"adc.bin": large})
+    root = other(lab)
+    words = [sys.executable, "-c", MEASURED, str(lab.root), str(root)]
+    used_mb = int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    assert used_mb < 150
+    assert (root / "recordings/r2/recording.json").read_bytes() == (folder / "recording.json").read_bytes()
+    assert verify(open_recording(root, "r2")).ok
 
 
 @pytest.mark.parametrize(
