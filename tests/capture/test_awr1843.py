@@ -249,7 +249,7 @@ def scripted() -> Iterator[object]:
 def test_a_line_garbled_on_its_way_is_sent_again(scripted):
     garbled = b"RAWxxeDataOutputMode 1\r\n'xxeDataOutputMode' is not recognized as a CLI command\nmmwDemo:/>"
     device = scripted({"dfeDataOutputMode": [garbled, garbled, b"Done\n"]})
-    with RadarClient(device.port, timeout_s=0.3) as radar:
+    with RadarClient(device.port, timeout_s=1.0) as radar:
         radar.send_config("dfeDataOutputMode 1")
     assert device.seen.count("dfeDataOutputMode 1") == 3
 
@@ -258,7 +258,7 @@ def test_a_line_that_stays_garbled_or_was_obeyed_garbled_is_an_error(scripted):
     garbled = b"RAWframeCfg 0 1 6\xff 0 100 1 0\r\nDone\nmmwDemo:/>"
     device = scripted({"frameCfg": [garbled]})
     with (
-        RadarClient(device.port, timeout_s=0.3) as radar,
+        RadarClient(device.port, timeout_s=1.0) as radar,
         pytest.raises(PipelineError, match=r"line 1, `frameCfg 0 1 64 .* garbled"),
     ):
         radar.send_config("frameCfg 0 1 64 0 100 1 0")
@@ -271,15 +271,15 @@ def test_noise_before_the_echo_prompts_twice_and_a_lost_prompt_do_no_harm(script
             "lowPower": [b"RAWlowPower 0 0\n\rDone\n\r"],
         }
     )
-    with RadarClient(device.port, timeout_s=0.3) as radar:
+    with RadarClient(device.port, timeout_s=1.0) as radar:
         radar.send_config("flushCfg\nlowPower 0 0\nadcCfg 2 1")
     assert device.seen[-1] == "adcCfg 2 1"
 
 
 def test_an_answer_that_comes_too_late_is_not_taken_for_the_next(scripted):
     device = scripted({"channelCfg": [b"RAW"]})
-    with RadarClient(device.port, timeout_s=0.2) as radar:
-        assert radar.send_line("channelCfg 15 5 0").outcome == "nothing"
+    with RadarClient(device.port) as radar:
+        assert radar.send_line("channelCfg 15 5 0", timeout_s=0.2).outcome == "nothing"
         late = threading.Timer(0.1, os.write, (device.master, b"channelCfg 15 5 0\r\nError -9\r\nmmwDemo:/>"))
         device._replies["adcCfg"] = [b"RAW"]
         late.start()

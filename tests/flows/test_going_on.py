@@ -18,7 +18,7 @@ from pipeline.settings import RigSettings
 @pytest.fixture
 def crashed(client) -> Iterator[Callable[..., UUID]]:
     """Make a run of a flow that has crashed, with parameters and tags."""
-    pool, made = f"nobody-{uuid4()}", []
+    pool, made = f"nobody-{uuid4()}", set[UUID]()
     client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
 
     def make(flow: str, tags: tuple[str, ...] = (), state: object = None, **parameters: object) -> UUID:
@@ -26,7 +26,7 @@ def crashed(client) -> Iterator[Callable[..., UUID]]:
         deployment = client.create_deployment(
             there.flow_id, "crashing", work_pool_name=pool, entrypoint=there.entrypoint
         )
-        made.append(deployment)
+        made.add(deployment)  # one a flow
         run = client.create_flow_run_from_deployment(deployment, parameters=parameters, tags=tags)
         client.set_flow_run_state(run.id, state or Crashed(message="kill -9"), force=True)
         return run.id
