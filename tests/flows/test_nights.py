@@ -2,8 +2,6 @@
 
 import fcntl
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import killed_once_there
 
 import processing.cubes
 from capture.session import CaptureRequest, SessionOrder, session_folder
@@ -232,14 +231,7 @@ root = Path({str(tmp_path)!r})
 with night(root) as going_on:
     work(root, None, going_on, in_turn(lambda name, why: make_again(root, name, None, why)))
 """
-    child = subprocess.Popen([sys.executable, "-c", program], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "there\n"
-    finally:
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait(60)
-        child.stdout.close()
+    killed_once_there(program, PROJECT)
     old = open_cube(tmp_path, "b").key
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(processing.cubes, "ALGORITHM_VERSION", "a-later-one")

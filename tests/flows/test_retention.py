@@ -5,13 +5,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import killed_once_there
 
 import flows.pruning
 from flows.cli import main
@@ -241,13 +241,7 @@ def some(path):
 shutil.rmtree = some
 remove(plan(Path({str(tmp_path)!r}), RetentionSettings(keep_days=0)))
 """
-    child = subprocess.Popen([sys.executable, "-c", program], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "there\n"
-    finally:
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait(60)
+    killed_once_there(program, PROJECT)
     assert not cube_path(tmp_path, "a").exists()
     assert stored_config(tmp_path, "a") == config_for(tmp_path, "a", None) == preset("paper")
     assert remove(plan(tmp_path, RetentionSettings(keep_days=0))) == ((), ())
