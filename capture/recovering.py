@@ -1,6 +1,5 @@
 """Recordings whose recorder died: found, and sealed with everything that had reached the disk."""
 
-import fcntl
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from capture.finishing import finish
 from capture.session import attach, recorder_alive, session_folder, session_known
 from pipeline.catalogue import update_catalogue
 from pipeline.errors import PipelineError
+from pipeline.locks import take_lock
 from pipeline.recording import Recording, open_recording
 from pipeline.sealing import recover
 
@@ -28,12 +28,10 @@ def recover_recording(root: Path, recording_id: str) -> Recording:
         recovered = recover(recording.folder, finish=finish)
     else:
         with (session_folder(root, recording_id) / "lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not take_lock(lock):
                 raise PipelineError(
                     f"{recording_id} is still being recorded; `maepose stop {recording_id}` ends it properly."
-                ) from None
+                )
             acts = attach(root, recording_id).order().acts
             recovered = recover(recording.folder, finish=partial(finish, acts=acts))
     update_catalogue(root)

@@ -4,7 +4,6 @@
 refused. Beside that, once it is done, `experiment.json`: the request, and the recordings of training, validation and test.
 """
 
-import fcntl
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import PipelineError
 from pipeline.files import write_report
+from pipeline.locks import take_lock
 from pipeline.manifest import ID_PATTERN
 from pipeline.splits import Split, leave_none_out, leave_one_out, people
 
@@ -203,12 +203,10 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise PipelineError(f"The folder {folder} cannot be written ({error.strerror}); choose another.") from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take_lock(lock):
             raise PipelineError(
                 f"Another process is training {folder.name} just now; wait for it, or give this one another name."
-            ) from None
+            )
         yield
 
 

@@ -10,7 +10,7 @@ from models.study import DataSetRule, StudyConfig
 from models.study_units import Unit
 from pipeline.errors import PipelineError
 from pipeline.labels import labels_path
-from pipeline.recording import open_recording, recordings_folder
+from pipeline.recording import open_recording, recording_ids
 from pipeline.splits import Split, leave_none_out, leave_one_out, people
 
 INSIDE_TRAIN, INSIDE_TEST = (0.0, 0.8), (0.8, 1.0)
@@ -159,7 +159,7 @@ def resolve(root: Path, config: StudyConfig) -> StudyData:
 
 def _matching(root: Path, name: str, rule: DataSetRule) -> tuple[str, ...]:
     """Ids of the sealed recordings that a rule means; PipelineError where there are none."""
-    listed = rule.recordings or sorted(path.parent.name for path in recordings_folder(root).glob("*/recording.json"))
+    listed = rule.recordings or recording_ids(root)
     ids = [one for one in listed if one.startswith(rule.prefix or "")]
     opened = [open_recording(root, one) for one in ids]
     found = [one.id for one in opened if one.sealed and rule.origin in (None, one.manifest.origin)]

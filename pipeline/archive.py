@@ -17,7 +17,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import free_bytes, sync_folder, write_atomic
 from pipeline.manifest import FileDigest
 from pipeline.object_store import PART_BYTES, ObjectStore
-from pipeline.recording import Recording, open_recording, recording_folder, recordings_folder
+from pipeline.recording import Recording, open_recording, recording_folder, recording_ids, recordings_folder
 from pipeline.sealing import PICTURES, make_read_only
 from pipeline.settings import read_rig
 from pipeline.stored_manifest import FOLDER, MANIFEST, stored_manifest
@@ -166,7 +166,7 @@ def standings(root: Path, store: ObjectStore) -> list[Standing]:
         parts = key.split("/", 2)
         if len(parts) == 3:
             stored.setdefault(parts[1], {})[key] = size
-    local = {path.parent.name for path in recordings_folder(root).glob("[!.]*/recording.json")}
+    local = set(recording_ids(root))
 
     def stand(recording_id: str) -> Standing:
         sizes, base = stored.get(recording_id, {}), f"{FOLDER}/{recording_id}"

@@ -203,12 +203,17 @@ def open_recording(root: Path, recording_id: str) -> Recording:
     return read_recording(folder)
 
 
+def recording_ids(root: Path) -> list[str]:
+    """Ids of all recordings under `root`, by name; those that are just being made, in hidden folders, are none yet."""
+    return sorted(path.parent.name for path in recordings_folder(root).glob("[!.]*/recording.json"))
+
+
 def matching(root: Path, asked: Sequence[str]) -> tuple[str, ...]:
     """Ids under `root` that are asked for, by name or by a pattern with `*`, `?` or `[...]`, each once.
 
     Raises PipelineError for a pattern that nothing matches; a plain name is passed on, for `open_recording` to judge.
     """
-    there = sorted(path.parent.name for path in recordings_folder(root).glob("*/recording.json"))
+    there = recording_ids(root)
     names: dict[str, None] = {}
     for one in asked:
         found = fnmatch.filter(there, one) if re.search(r"[*?\[]", one) else [one]

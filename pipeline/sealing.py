@@ -3,10 +3,8 @@
 A folder is writable while its status is `recording`; sealing records every file's digest and takes write permission away.
 """
 
-import fcntl
 import os
 import stat
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 from pipeline.camera_frames import CAMERA_RECORD
 from pipeline.errors import PipelineError
 from pipeline.files import sync_folder
+from pipeline.locks import take_lock
 from pipeline.manifest import FileDigest, Status
 from pipeline.packets import PACKET_RECORD
 from pipeline.provenance import sha256_file
@@ -115,19 +114,12 @@ def _wait_for_camera(folder: Path) -> None:
     """Until nobody holds the lock of camera.bin any more (`capture.camera_files`)."""
     if not (folder / "camera.bin").exists():
         return
-    deadline = time.monotonic() + CAMERA_ENDS_WITHIN_S
     with (folder / "camera.bin").open("r+b") as records:
-        while True:
-            try:
-                fcntl.flock(records, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise PipelineError(
-                        f"A process still writes the camera's files of {folder.name}, though its recorder is dead; end it "
-                        "(`python -m capture.camera_process`), then recover the recording again."
-                    ) from None
-            time.sleep(0.1)
+        if not take_lock(records, CAMERA_ENDS_WITHIN_S):
+            raise PipelineError(
+                f"A process still writes the camera's files of {folder.name}, though its recorder is dead; end it "
+                "(`python -m capture.camera_process`), then recover the recording again."
+            )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import PipelineError
-from pipeline.recording import open_recording, recordings_folder
+from pipeline.recording import open_recording, recording_ids
 
 COLUMNS = ("id", "participant", "others", "mixed_from")
 
@@ -30,7 +30,7 @@ def people(root: Path, recordings: Sequence[str] | None = None) -> pd.DataFrame:
     """
     names = recordings
     if names is None:
-        names = sorted(path.parent.name for path in recordings_folder(root).glob("*/recording.json"))
+        names = recording_ids(root)
     opened = [open_recording(root, name) for name in names]
     rows = [
         (one.id, one.manifest.participant, one.manifest.others, one.manifest.mixed_from)

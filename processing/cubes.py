@@ -1,7 +1,6 @@
 """A sealed recording -> its cube store. Does nothing twice, goes on where a killed job stopped, never shows half a cube."""
 
 import errno
-import fcntl
 import os
 import queue
 import shutil
@@ -17,12 +16,12 @@ from pipeline.cube_config import CubeConfig
 from pipeline.cube_layout import frame_arrays, frame_table, small_arrays, store_attributes
 from pipeline.cube_writer import JOURNAL, CubeWriter
 from pipeline.errors import PipelineError
+from pipeline.locks import take_lock
 from pipeline.pruned import forget_pruned
 from pipeline.recording import Recording
 from processing.cube_changes import CubeChange, compare_stores
 from processing.transform import ALGORITHM_VERSION, Frame, FrameTransform
 
-_LOCK_LOOK_S = 0.5
 _TEMPORARY = ".zarr.tmp-"  # of `pipeline.cube_commit.temporary_path`
 _FRAMES_AHEAD = 3  # frames the transform may be ahead of the disk: this many cubes of memory
 
@@ -202,23 +201,16 @@ def cube_lock(root: Path, recording_id: str, wait_s: float = 0.0) -> Iterator[No
     """One job at a cube: PipelineError where there is another. The lock is the operating system's: it goes with the process,
     however that ends.
     """
-    deadline = time.monotonic() + wait_s
     folder = cubes_folder(root)
     with _disk_errors(root, recording_id):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / f".{recording_id}.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    owner = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
-                    raise PipelineError(
-                        f"Another job (process {owner}) is making the cube of {recording_id}; wait for it or stop it first."
-                    ) from None
-                time.sleep(min(_LOCK_LOOK_S, max(deadline - time.monotonic(), 0)))
+        if not take_lock(handle, wait_s):
+            owner = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+            raise PipelineError(
+                f"Another job (process {owner}) is making the cube of {recording_id}; wait for it or stop it first."
+            )
         os.ftruncate(handle, 0)
         os.write(handle, f"{os.getpid()}\n".encode())
         yield

@@ -13,7 +13,7 @@ LISTED = ("id", "where", "stored_bytes", "problem")
 
 
 def upload(
-    recording_ids: Annotated[
+    asked: Annotated[
         list[str] | None, typer.Argument(metavar="[ID]...", help="The recordings; default: every sealed one.")
     ] = None,
     read_back: Annotated[
@@ -27,15 +27,15 @@ def upload(
 
     from pipeline import archive
     from pipeline.object_store import StoreError, open_object_store
-    from pipeline.recording import open_recording, recordings_folder
+    from pipeline.recording import open_recording, recording_ids
 
     where = resolved_root(root)
     store = open_object_store(where)
     left: dict[str, str] = {}
-    if recording_ids:
-        wanted = list(dict.fromkeys(recording_ids))
+    if asked:
+        wanted = list(dict.fromkeys(asked))
     else:
-        names = sorted(path.parent.name for path in recordings_folder(where).glob("[!.]*/recording.json"))
+        names = recording_ids(where)
         wanted = []
         for name in names:
             try:

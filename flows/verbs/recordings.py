@@ -163,13 +163,13 @@ def recover_(
     """Seal recordings whose recorder died, keeping everything that had reached the disk."""
     from capture.recovering import recover_recording
     from capture.session import recorder_alive
-    from pipeline.recording import open_recording, recordings_folder
+    from pipeline.recording import open_recording, recording_ids
 
     where = resolved_root(root)
     if recording_id is not None:
         wanted = [open_recording(where, recording_id)]
     else:
-        names = sorted(path.parent.name for path in recordings_folder(where).glob("*/recording.json"))
+        names = recording_ids(where)
         found = [open_recording(where, name) for name in names]
         wanted = [recording for recording in found if not recording.sealed and not recorder_alive(where, recording.id)]
     recovered = [recover_recording(where, recording.id) for recording in wanted]

@@ -17,7 +17,15 @@ from pipeline.errors import PipelineError
 from pipeline.files import write_atomic
 from pipeline.manifest import RecordingManifest
 from pipeline.packets import PACKET_RECORD, missing_ranges
-from pipeline.recording import Recording, create_recording, new_recording_id, open_recording, read_recording
+from pipeline.recording import (
+    Recording,
+    create_recording,
+    matching,
+    new_recording_id,
+    open_recording,
+    read_recording,
+    recording_ids,
+)
 from pipeline.sealing import recover, seal, verify
 from pipeline.waveform import PRESETS
 
@@ -257,3 +265,12 @@ def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path):
         write_atomic(path, 3)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["x.json"]
+
+
+def test_a_recording_that_is_just_being_made_is_not_listed(tmp_path):
+    folder = create_recording(tmp_path, RecordingManifest(id="r1", simulated=True, waveform=SMALL))
+    half = folder.with_name(".building-r2-1")
+    half.mkdir()
+    (half / "recording.json").write_text("{}")
+    assert recording_ids(tmp_path) == ["r1"]
+    assert matching(tmp_path, ["*"]) == ("r1",)
