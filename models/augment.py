@@ -1,4 +1,6 @@
-"""What training clips go through: exact symmetries of the physics, and noise (docs/simulator.md, "Proof").
+"""What training clips go through: exact symmetries of the physics (docs/simulator.md, "Proof"), and noise.
+
+People walking past, who need other clips, are added before: `models.passersby`.
 
 | symmetry                     | range-Doppler | range-azimuth | joints                                                        |
 |------------------------------|---------------|---------------|---------------------------------------------------------------|
@@ -38,7 +40,8 @@ class Draws(NamedTuple):
 
 def changes_anything(augment: AugmentConfig) -> bool:
     """Whether any change is switched on."""
-    return any((augment.mirror, augment.reverse, augment.jitter_frames, augment.noise_db, augment.level_db))
+    switches = (augment.mirror, augment.reverse, augment.jitter_frames, augment.noise_db, augment.level_db)
+    return any((*switches, augment.passersby))
 
 
 def check_augmentation(augment: AugmentConfig, clip: ClipConfig) -> None:
@@ -48,9 +51,15 @@ def check_augmentation(augment: AugmentConfig, clip: ClipConfig) -> None:
             "Range-azimuth maps of cube preset 'paper' lack TDM compensation, so mirrored and reversed ones look like no person; "
             "set mirror and reverse to 0, or use preset 'default'."
         )
-    if clip.scaling != "window" and (augment.noise_db or augment.level_db):
+    if clip.scaling != "window" and (augment.noise_db or augment.level_db or augment.passersby):
         raise PipelineError(
-            f"Maps scaled by {clip.scaling} have no dB, so noise_db and level_db mean nothing; set them to 0, or scale by window."
+            f"Maps scaled by {clip.scaling} have no dB, so noise_db, level_db and passersby mean nothing; "
+            "set them to 0, or scale by window."
+        )
+    if augment.passersby and (clip.cube == "paper" or clip.resize_px is not None):
+        raise PipelineError(
+            "People walk past in maps without furniture and of the cube's own bins alone: set passersby to 0, "
+            "or use cubes of preset 'default' and no resize_px."
         )
 
 

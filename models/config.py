@@ -136,7 +136,7 @@ class PoseConfig(Frozen):
 
 
 class AugmentConfig(Frozen):
-    """What training clips go through; everything off is none of it. Only exact symmetries of the physics (docs/models.md)."""
+    """What training clips go through; everything off is none of it: symmetries of the physics, noise, people walking past."""
 
     mirror: float = Field(
         0.0, ge=0, le=1, description="probability: azimuth flipped, joints mirrored about the boresight"
@@ -147,6 +147,12 @@ class AugmentConfig(Frozen):
     jitter_frames: int = Field(0, ge=0, description="a clip begins up to so many frames earlier or later")
     noise_db: float = Field(0.0, ge=0, description="standard deviation of noise on every cell, dB")
     level_db: float = Field(0.0, ge=0, description="half-width of a uniform shift of a whole clip, dB")
+    passersby: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="probability: somebody walks past, taken from another training clip (models.passersby)",
+    )
     boresight_u: float = Field(0.5, description="where the radar's boresight lies in the picture, share of its width")
 
 

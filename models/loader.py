@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Float32, Int64, Shaped
+from jaxtyping import Float, Float32, Float64, Int64, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -17,6 +17,7 @@ from models.batch import ClipBatch
 from models.clips import recording_labels
 from models.config import AugmentConfig, ClipConfig, Modality
 from models.maps import MapReader
+from models.passersby import DRAWS, added, moved, walk
 from pipeline.errors import PipelineError
 from pipeline.skeleton import JOINTS
 
@@ -91,13 +92,28 @@ class ClipSet(Dataset[ClipBatch]):
         augment = self.augment
         if augment is None:
             return self._clips(rows, np.zeros(len(rows), np.int64))
-        chance = np.stack([np.random.default_rng([self.seed, epoch, row]).random(5) for row in rows])
+        chance = np.stack([np.random.default_rng([self.seed, epoch, row]).random(5 + DRAWS) for row in rows])
         span = 2 * augment.jitter_frames + 1
         shift = np.floor(chance[:, 4] * span).astype(np.int64) - augment.jitter_frames
         whole = self._clips(rows, shift, frames=True)
+        if augment.passersby:
+            self._walk_past(whole, augment.passersby, chance[:, 5:])
         changed = augmented(whole, self.clip, augment, draw(augment, chance[:, :4]))
         targets = list(self.clip.targets)
         return changed._replace(uv=changed.uv[:, targets], confidence=changed.confidence[:, targets])
+
+    def _walk_past(self, batch: ClipBatch, probability: float, uniform: Float64[np.ndarray, "batch draw"]) -> None:
+        """Add to the maps, in place, people taken from other clips."""
+        chosen = walk(probability, self.clip, len(self), uniform)
+        there = np.flatnonzero(chosen.there)
+        if not len(there):
+            return
+        period_s = self._readers[0].cube.waveform.frame_period_s
+        others = self._clips(chosen.of[there], np.zeros(len(there), np.int64))
+        for other, row in enumerate(there.tolist()):
+            for name, values in batch.maps.items():
+                passerby = moved(name, others.maps[name][other, 0], self.clip, chosen, row, period_s)
+                values[row, 0] = added(name, values[row, 0], passerby, self.clip, chosen.gain_db[row])
 
     def _clips(
         self, rows: Int64[np.ndarray, " batch"], shift: Int64[np.ndarray, " batch"], *, frames: bool = False

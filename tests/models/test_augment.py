@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from radar_sessions import noise_words, session
@@ -19,7 +20,8 @@ from models.batch import ClipBatch
 from models.clips import clip_table
 from models.config import AugmentConfig, ClipConfig
 from models.loader import ClipSet
-from models.maps import fit_clip_config
+from models.maps import MapReader, fit_clip_config
+from models.passersby import Walk, added, moved
 from pipeline.errors import PipelineError
 from pipeline.skeleton import JOINTS, MIRROR_PAIRS
 from pipeline.waveform import PRESETS
@@ -182,6 +184,67 @@ def test_both_modalities_have_noise_of_their_own(root):
     assert abs(np.corrcoef(rd, ra)[0, 1]) < 0.1
 
 
+BY = {"there": np.array([True]), "of": np.array([0]), "gain_db": np.array([0.0])}
+
+
+def passing(*, range_m: float = 0.0, speed_mps: float = 0.0, azimuth: float = 0.0) -> Walk:
+    return Walk(**BY, range_m=np.array([range_m]), speed_mps=np.array([speed_mps]), azimuth=np.array([azimuth]))
+
+
+def test_powers_of_two_people_together_are_the_map_of_both(tmp_path):
+    first, second = (
+        placed(perform(action, person(7 + number), 1, 5.0), 1.8 + 0.6 * number, 0.3 - 0.6 * number)
+        for number, action in enumerate(("arm-swing", "arm-flap"))
+    )
+    for name, people in (("first", [first]), ("second", [second]), ("both", [first, second])):
+        echoes = EchoSynthesiser(people_scene(people), W, impairments=Impairments(noise_lsb=0.5), gain=20_000.0)
+        words = [echoes.frame(index, BEGIN_S + frame_start_s(W, index)) for index in range(FRAMES)]
+        session(tmp_path, name, words, waveform=W)
+    wide = CLIP.model_copy(update={"first_range_m": 1.2, "range_bins": 40})
+    clip = fit_clip_config(tmp_path, ["first", "second", "both"], wide)
+    # side lobes in azimuth lie under the other person, where phases have their say
+    for channel, wanted in (("rd", 0.999), ("ra", 0.9)):
+        first, second, both = (
+            torch.from_numpy(MapReader(tmp_path, name, clip).scaled(channel, 0, FRAMES))
+            for name in ("first", "second", "both")
+        )
+        assert likeness(added(channel, first, second, clip, 0.0), both) > wanted
+        assert likeness(first, both) < 0.7
+        # weaker by more than the window is deep: not there
+        assert torch.allclose(added(channel, first, second, clip, -200.0), first, atol=1e-5)
+
+
+def test_who_passes_by_is_elsewhere_and_walks(root):
+    clip = fitted(root)
+    spot = torch.zeros(FRAMES, *clip.map_shape("rd"))
+    spot[:, 5, 16] = 1.0
+    still = moved("rd", spot, clip, passing(range_m=2 * clip.range_step_m), 0, 0.1)
+    assert torch.nonzero(still[:, :, 16])[:, 1].tolist() == [7] * FRAMES
+    speed = 2 * clip.velocity_step_mps
+    period_s = clip.range_step_m / speed  # a row a frame
+    walking = moved("rd", spot, clip, passing(speed_mps=speed), 0, period_s)
+    assert torch.nonzero(walking).tolist() == [[frame, 5 + frame, 18] for frame in range(FRAMES)]
+    spot = torch.zeros(FRAMES, *clip.map_shape("ra"))
+    spot[:, 5, 32] = 1.0
+    right = moved("ra", spot, clip, passing(speed_mps=-speed, azimuth=0.25), 0, period_s)
+    assert torch.nonzero(right).tolist() == [[frame, 5 - frame, 48] for frame in range(FRAMES)]
+    assert not moved("ra", spot, clip, passing(range_m=-50.0), 0, 0.1).any()  # out of the maps
+
+
+def test_people_walk_past_some_clips_and_change_no_label(root):
+    table = pd.concat([clip_table(root, ["as-is"], fitted(root), stride=1, labelled=True)] * 40, ignore_index=True)
+    made = ClipSet(root, table, fitted(root), labelled=True, augment=AugmentConfig(passersby=0.5)).batch(range(40))
+    plain = clip_of(root, "as-is")
+    changed = [not torch.equal(values, plain.maps["ra"][0]) for values in made.maps["ra"]]
+    assert 10 <= sum(changed) <= 30
+    for values in made.maps.values():
+        assert values.min() >= 0
+        assert values.max() <= 1
+    assert torch.equal(made.uv, plain.uv.expand_as(made.uv))
+    more = (made.maps["ra"] - plain.maps["ra"]).min()
+    assert more > -1e-5  # power is added, never taken away
+
+
 def test_what_is_no_symmetry_is_refused(root, tmp_path):
     session(tmp_path, "r", noise_words(8), cube=None)
     clip = fitted(root)
@@ -191,3 +254,6 @@ def test_what_is_no_symmetry_is_refused(root, tmp_path):
     with pytest.raises(PipelineError, match="have no dB"):
         ClipSet(root, table, clip.model_copy(update={"scaling": "frame-minmax"}), labelled=True,
                 augment=AugmentConfig(noise_db=1.0))  # fmt: skip
+    with pytest.raises(PipelineError, match="preset 'default'"):
+        ClipSet(root, table, clip.model_copy(update={"cube": "paper"}), labelled=True,
+                augment=AugmentConfig(passersby=0.5))  # fmt: skip

@@ -14,7 +14,7 @@ from models.loader import ClipSet, collate, loader
 from models.maps import MapReader, fit_clip_config
 from pipeline.errors import PipelineError
 
-ALL = AugmentConfig(mirror=0.5, reverse=0.5, jitter_frames=2, noise_db=1.0, level_db=3.0)
+ALL = AugmentConfig(mirror=0.5, reverse=0.5, jitter_frames=2, noise_db=1.0, level_db=3.0, passersby=0.5)
 
 
 @pytest.fixture(scope="module")
