@@ -405,13 +405,13 @@ def on_monotonic_clock(real_ns, times):
     """The kernel's CLOCK_REALTIME stamp of a packet on CLOCK_MONOTONIC.
 
     `times` is (now, earliest possible arrival, clock offset now, clock offset at the batch before). A step of the wall
-    clock between the stamp and now puts the stamp outside of [earliest, now]; the offset before then undoes it.
+    clock between the stamp and now puts the stamp outside of [earliest, now]; the offset before then undoes it. A stamp that
+    neither offset explains says nothing: the packet came by `now`, and a time may be late, never early.
     """
     now, earliest, offset, previous_offset = times
-    monotonic_ns = real_ns - offset
-    if earliest <= monotonic_ns <= now:
-        return monotonic_ns
-    return min(max(real_ns - previous_offset, earliest), now)
+    if earliest <= real_ns - offset <= now:
+        return real_ns - offset
+    return real_ns - previous_offset if earliest <= real_ns - previous_offset <= now else now
 
 
 @njit(nogil=True, cache=True)
