@@ -3,12 +3,17 @@
 import errno
 import os
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.recording import recordings_folder
+
+UNTOUCHED_DAYS = 7
+"""Of what another machine builds nobody here knows whether it is alive; once nothing was written this long, it is removed."""
 
 
 @contextmanager
@@ -19,7 +24,8 @@ def building_folder(root: Path, recording_id: str) -> Iterator[Path]:
     the disk is full or the data root cannot be written.
     """
     final = recordings_folder(root) / recording_id
-    building = final.with_name(f".building-{recording_id}-{os.getpid()}")
+    own = f".building-{recording_id}-{socket.gethostname()}-"
+    building = final.with_name(f"{own}{os.getpid()}")
     taken = PipelineError(
         f"There is already a recording {recording_id!r} under {root}; choose another id, recordings are never overwritten."
     )
@@ -27,9 +33,10 @@ def building_folder(root: Path, recording_id: str) -> Iterator[Path]:
         raise taken
     try:
         for left in final.parent.glob(f".building-{recording_id}-*"):
-            process = left.name.rpartition("-")[2]
-            if process.isdigit() and not _is_running(int(process)):
-                _remove(left)  # whoever built this was killed
+            process = left.name.removeprefix(own)
+            killed = not _is_running(int(process)) if process.isdigit() else _days_untouched(left) > UNTOUCHED_DAYS
+            if killed:
+                _remove(left)
         building.mkdir(parents=True)
     except OSError as error:
         raise PipelineError(
@@ -63,6 +70,15 @@ def _is_running(process: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def _days_untouched(folder: Path) -> float:
+    """Since anything in a folder was last written."""
+    try:
+        newest_s = max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+    except FileNotFoundError:  # just now: it became a recording, or is being written
+        return 0.0
+    return (time.time() - newest_s) / 86_400
 
 
 def _remove(folder: Path) -> None:

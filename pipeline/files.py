@@ -1,6 +1,7 @@
 """Writing small files so that a reader sees the old one or the new one, never half of either."""
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from pipeline.errors import PipelineError
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Replace `path` by `data` in one step that survives a power cut: temporary file, fsync, rename, fsync of the folder."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(
+        f".{path.name}.tmp-{secrets.token_hex(8)}"
+    )  # machines that share a disk share process ids
     try:
         with temporary.open("wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)

@@ -2,7 +2,11 @@
 
 import fcntl
 import os
+import socket
+import subprocess
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import sealing
+from pipeline.building import building_folder
 from pipeline.camera_frames import CAMERA_RECORD
 from pipeline.catalogue import build_catalogue, update_catalogue
 from pipeline.errors import PipelineError
@@ -25,6 +30,7 @@ from pipeline.recording import (
     open_recording,
     read_recording,
     recording_ids,
+    recordings_folder,
 )
 from pipeline.sealing import recover, seal, verify
 from pipeline.waveform import PRESETS
@@ -264,6 +270,47 @@ def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path):
     with pytest.raises(TypeError):
         write_atomic(path, 3)
     assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["x.json"]
+
+
+def test_only_what_is_surely_left_behind_of_a_building_is_cleared_away(tmp_path):
+    """Process ids say something about this machine's own builders alone; of others' folders their age does."""
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    dead, here, days = ended.pid, socket.gethostname(), 86_400
+
+    def leave(name: str, age_days: float) -> None:
+        folder = recordings_folder(tmp_path) / name
+        folder.mkdir(parents=True)
+        (folder / "adc.bin").touch()
+        then = time.time() - age_days * days
+        for path in (folder / "adc.bin", folder):
+            os.utime(path, (then, then))
+
+    kept = {f".building-r1-{here}-{os.getppid()}", f".building-r1-other-{dead}", f".building-r1-{dead}"}
+    for name in kept:
+        leave(name, 1)
+    for name, age in ((f".building-r1-{here}-{dead}", 0), (".building-r1-third-1", 8), (".building-r1-1", 8)):
+        leave(name, age)
+    leave(".building-r1-fourth-1", 8)
+    (recordings_folder(tmp_path) / ".building-r1-fourth-1" / "adc.bin").write_bytes(b"living")
+    with building_folder(tmp_path, "r1") as building:
+        names = {path.name for path in recordings_folder(tmp_path).iterdir()}
+    assert names == {*kept, ".building-r1-fourth-1", building.name}
+
+
+def test_a_temporary_file_of_another_machine_with_the_same_process_id_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 7)  # as in two containers that share the disk
+    path, replace = tmp_path / "x.json", Path.replace
+
+    def other_first(temporary: Path, target: Path) -> None:
+        monkeypatch.setattr(Path, "replace", replace)
+        write_atomic(path, "the other's, which is longer")
+        replace(temporary, target)
+
+    monkeypatch.setattr(Path, "replace", other_first)
+    write_atomic(path, "ours")
+    assert path.read_text() == "ours"
     assert os.listdir(tmp_path) == ["x.json"]
 
 
