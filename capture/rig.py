@@ -1,7 +1,6 @@
 """The rig as the recorder sees it: where its wires end, that nobody else holds it, and the order in which it is armed."""
 
 import contextlib
-import fcntl
 import json
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from capture.awr1843 import RadarClient
 from capture.dca1000 import CardClient
 from capture.script import Act
 from pipeline.errors import PipelineError
+from pipeline.locks import open_lock, take_lock
 from pipeline.settings import RigSettings, SimulatedClock
 
 SIMULATED_CLOCKS = {
@@ -124,15 +124,16 @@ def rig_lock(root: Path, settings: RigSettings) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(path.open("a+"))
+            lock = stack.enter_context(open_lock(path))
         except OSError as error:
-            raise PipelineError(f"The rig's lock {path} cannot be opened: {error.strerror}.") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            raise PipelineError(
+                f"The rig's lock {path} cannot be opened: {error.strerror}; while nothing is recorded, remove that file or "
+                "have its owner remove it."
+            ) from error
+        if not take_lock(lock):
             raise PipelineError(
                 "Another capture is using this rig; wait for it to end or stop it (`maepose list` shows what is recording)."
-            ) from None
+            )
         yield
 
 

@@ -5,6 +5,7 @@ A process of its own where it is stopped, killed or left alone; where only what 
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from capture import recorder
 from capture.preflight import examine
+from capture.rig import rig_lock
 from capture.session import CaptureRequest, RecorderHandle, SessionOrder, attach, launch, session_folder
 from pipeline.cfg_text import write_cfg
 from pipeline.errors import PipelineError
@@ -187,6 +189,19 @@ def test_two_captures_at_once(root):
     assert "Another capture is using this rig" in end.message
     first.request_stop()
     assert first.wait(120).state == "done"
+
+
+def test_a_rigs_lock_that_cannot_be_opened_is_said_with_what_to_do(root, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(root))
+    hardware = _rig(kind="hardware", card_ip="192.0.2.8")
+    with rig_lock(root, hardware):
+        assert (root / "maepose-rig-192.0.2.8.lock").stat().st_mode & 0o444 == 0o444
+        with pytest.raises(PipelineError, match="Another capture is using this rig"), rig_lock(root, hardware):
+            pass
+    (root / "maepose-rig-192.0.2.9.lock").mkdir()
+    words = r"maepose-rig-192.0.2.9.lock cannot be opened: Is a directory; while nothing is recorded, remove that file"
+    with pytest.raises(PipelineError, match=words), rig_lock(root, _rig(kind="hardware", card_ip="192.0.2.9")):
+        pass
 
 
 def test_a_data_root_that_cannot_be_written(tmp_path):
