@@ -5,7 +5,6 @@ The recorder is a process of its own (`python -m capture.recorder`), so a sessio
 `lock` (held by the living recorder), `pid` and, once somebody asks for it, `stop`.
 """
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -14,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from capture.script import Act, ScriptStep, acts_of
 from pipeline.camera_frames import Privacy
 from pipeline.errors import PipelineError
+from pipeline.files import write_atomic
+from pipeline.locks import is_locked
 from pipeline.manifest import NAME_PATTERN
 from pipeline.recording import new_recording_id
 from pipeline.settings import RigSettings, read_rig
@@ -116,15 +117,7 @@ def session_folder(root: Path, recording_id: str) -> Path:
 
 def recorder_alive(root: Path, recording_id: str) -> bool:
     """Whether a recorder holds the session's lock; a killed one no longer does."""
-    path = session_folder(root, recording_id) / "lock"
-    if not path.exists():
-        return False
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    return is_locked(session_folder(root, recording_id) / "lock")
 
 
 @dataclass(frozen=True)
@@ -145,7 +138,7 @@ class RecorderHandle:
         alive = recorder_alive(self.root, self.recording_id)  # asked first: a recorder that ends in between has said so
         try:
             progress = RecorderProgress.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValidationError):  # the latter: a power cut emptied it, or another version wrote it
             progress = RecorderProgress(recording_id=self.recording_id)
         if progress.ended or alive:
             return progress
@@ -155,9 +148,16 @@ class RecorderHandle:
         return progress.model_copy(update={"state": "failed", "message": message})
 
     def order(self) -> SessionOrder:
-        """What was asked for, and of which rig."""
+        """What was asked for, and of which rig; PipelineError where that cannot be read (any more)."""
         path = session_folder(self.root, self.recording_id) / "request.json"
-        return SessionOrder.model_validate_json(path.read_bytes())
+        try:
+            return SessionOrder.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise PipelineError(f"{path} cannot be read: {error.strerror}.") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise PipelineError(f"{path} is not an order this version reads: {where}: {first['msg']}.") from error
 
     def request_stop(self) -> None:
         """Ask the recorder to stop and seal what it has; returns at once."""
@@ -195,7 +195,7 @@ def launch(root: Path, request: CaptureRequest, rig: RigSettings | None = None) 
     folder = session_folder(root, order.recording_id)
     try:
         folder.mkdir(parents=True)
-        (folder / "request.json").write_text(order.model_dump_json(indent=2) + "\n")
+        write_atomic(folder / "request.json", order.model_dump_json(indent=2) + "\n")
         log: IO[bytes] = (folder / "recorder.log").open("wb")
     except OSError as error:
         raise PipelineError(

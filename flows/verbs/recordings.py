@@ -163,21 +163,31 @@ def recover_(
     """Seal recordings whose recorder died, keeping everything that had reached the disk."""
     from capture.recovering import recover_recording
     from capture.session import recorder_alive
-    from pipeline.recording import open_recording, recording_ids
+    from pipeline.recording import Recording, open_recording, recording_ids
 
     where = resolved_root(root)
+    recovered: list[Recording] = []
+    failed: list[str] = []
     if recording_id is not None:
-        wanted = [open_recording(where, recording_id)]
+        recovered.append(recover_recording(where, recording_id))
     else:
-        names = recording_ids(where)
-        found = [open_recording(where, name) for name in names]
-        wanted = [recording for recording in found if not recording.sealed and not recorder_alive(where, recording.id)]
-    recovered = [recover_recording(where, recording.id) for recording in wanted]
+        for name in recording_ids(where):
+            try:
+                if not open_recording(where, name).sealed and not recorder_alive(where, name):
+                    recovered.append(recover_recording(where, name))
+            except (PipelineError, OSError) as error:  # the others are none the worse for it
+                failed.append(f"{name}: {error}")
     rows = [(one.id, one.manifest.status, one.frame_count, one.manifest.reason) for one in recovered]
+    nothing = [] if failed else ["Every recording has its end."]
     Answer(as_json).give(
-        {"recovered": [{"recording": row[0], "status": row[1], "frames": row[2], "reason": row[3]} for row in rows]},
-        [table(("recording", "status", "frames", "reason"), rows)] if rows else ["Every recording has its end."],
+        {
+            "recovered": [{"recording": row[0], "status": row[1], "frames": row[2], "reason": row[3]} for row in rows],
+            "failed": failed,
+        },
+        [table(("recording", "status", "frames", "reason"), rows)] if rows else nothing,
     )
+    if failed:
+        raise PipelineError(f"{len(failed)} recordings could not be recovered. {' '.join(failed)}")
 
 
 def export(

@@ -254,6 +254,22 @@ def test_one_life_of_a_recording_without_any_server(run, tmp_path):
     assert "SHA-256" in err
 
 
+def test_one_recording_that_cannot_be_recovered_keeps_no_other_waiting(run, tmp_path):
+    root = tmp_path / "data"
+    waveform = PRESETS["light"]
+    for name in ("a-broken", "b-busy", "c-died"):
+        create_recording(root, RecordingManifest(id=name, simulated=True, waveform=waveform))
+    (root / "recordings" / "a-broken" / "recording.json").write_text("{")
+    (root / "recordings" / "b-busy" / "camera.bin").mkdir()
+    code, out, err = run("recover", "--json")
+    answer = json.loads(out)
+    assert code == 1
+    assert [row["recording"] for row in answer["recovered"]] == ["c-died"]
+    assert open_recording(root, "c-died").manifest.status == "abort"
+    assert "2 recordings could not be recovered. a-broken: " in err
+    assert " b-busy: " in err
+
+
 def test_recordings_go_to_a_store_and_come_back(run, tmp_path):
     share = tmp_path / "share"
     share.mkdir()
