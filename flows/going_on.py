@@ -6,10 +6,11 @@ exception, and its new run watches and closes the recording that the old one beg
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from httpx import HTTPError
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowFilter,
@@ -20,13 +21,14 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import PrefectException
 
 from flows.sessions import session_of_run
 
 CAPTURE = "capture-session"
 FINISHABLE = (
-    CAPTURE, "process-recording", "label-recording", "reprocess-recordings", "prune", "pretrain", "finetune", "study",
-    "evaluate-fold", "evaluate",
+    CAPTURE, "process-recording", "label-recording", "upload-recording", "reprocess-recordings", "prune", "pretrain",
+    "finetune", "study", "evaluate-fold", "evaluate",
 )  # fmt: skip
 """Not `import-recording`: where it gives the recording its name, a second run would bring it in twice."""
 
@@ -36,20 +38,29 @@ NOT_AFTER = timedelta(days=14)
 _FROM, _TURN = "goes on from ", "turn "
 
 
-def go_on(client: SyncPrefectClient, root: Path) -> list[FlowRun]:
-    """Ask for one new run for each that crashed lately, and return them; asked twice, there is still one."""
+def go_on(client: SyncPrefectClient, root: Path, tell: Callable[[str], None]) -> list[FlowRun]:
+    """Ask for one new run for each that crashed lately, and return them; asked twice, there is still one.
+
+    Those that cannot be asked for (their deployment takes other parameters now) are told of, and the others are none the worse.
+    """
     asked = []
     for run in _crashed(client, root):
         assert run.deployment_id is not None
         tags = [tag for tag in run.tags if not tag.startswith((_FROM, _TURN))]
-        asked.append(
-            client.create_flow_run_from_deployment(
-                run.deployment_id,
-                parameters=run.parameters,
-                tags=[*tags, f"{_FROM}{run.id}", f"{_TURN}{_turn(run.tags) + 1}"],
-                idempotency_key=f"goes-on-from-{run.id}",
+        try:
+            asked.append(
+                client.create_flow_run_from_deployment(
+                    run.deployment_id,
+                    parameters=run.parameters,
+                    tags=[*tags, f"{_FROM}{run.id}", f"{_TURN}{_turn(run.tags) + 1}"],
+                    idempotency_key=f"goes-on-from-{run.id}",
+                )
             )
-        )
+        except (HTTPError, PrefectException) as error:
+            said = " ".join(str(error).split())
+            tell(
+                f"{run.name} crashed and cannot be gone on with ({said}); start it again by hand where it is still wanted."
+            )
     return [run for run in asked if run.state is not None and not run.state.is_final()]
 
 

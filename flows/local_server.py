@@ -192,7 +192,7 @@ def _complete(server: LocalServer, tell: Callable[[str], None]) -> LocalServer:
             arguments = ["worker", "start", "--pool", pool, "--type", "process"]
             arguments += ["--name", name.replace("worker", "local", 1), *(["--limit", "1"] if pool == "gpu" else [])]
             server = _spawn(server, name, arguments, own)
-        for run in go_on(client, server.root):
+        for run in go_on(client, server.root, tell):
             tell(f"{run.name} goes on for a run that crashed.")
     return server
 

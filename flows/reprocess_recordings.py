@@ -111,7 +111,7 @@ def _go_on_with_crashed_runs(root: Path) -> None:
     logger = get_run_logger()
     try:
         with get_client(sync_client=True) as client:
-            for run in go_on(client, root):
+            for run in go_on(client, root, logger.warning):
                 logger.info("%s goes on for a run that crashed", run.name)
     except Exception as error:
         logger.warning("Runs that crashed could not be gone on with (%s); `maepose up` does the same.", error)

@@ -11,7 +11,7 @@ from prefect.states import Completed, Crashed
 
 from capture.session import CaptureRequest, RecorderHandle, SessionOrder, session_folder
 from flows.going_on import AT_MOST, go_on, goes_on_from
-from flows.sessions import remember_session
+from flows.sessions import remember_session, session_of_run
 from pipeline.settings import RigSettings
 
 
@@ -43,7 +43,9 @@ def crashed(client) -> Iterator[Callable[..., UUID]]:
 @pytest.fixture
 def gone_on(client, server) -> Callable[[UUID], list[FlowRun]]:
     """The runs asked for on behalf of a crashed one."""
-    return lambda run_id: [run for run in go_on(client, server.root) if goes_on_from(run.tags) == str(run_id)]
+    return lambda run_id: [
+        run for run in go_on(client, server.root, pytest.fail) if goes_on_from(run.tags) == str(run_id)
+    ]
 
 
 def test_a_crashed_run_is_asked_for_once_with_what_it_was_asked(client, crashed, gone_on):
@@ -79,6 +81,32 @@ def test_failed_and_cancelled_runs_and_imports_are_let_be(crashed, gone_on):
     assert gone_on(crashed("import-recording", source="x")) == []
 
 
+def test_an_upload_is_gone_on_with(crashed, gone_on):
+    (again,) = gone_on(crashed("upload-recording", recording_id="x"))
+    assert again.parameters == {"recording_id": "x"}
+
+
+def test_one_that_cannot_be_asked_for_again_is_told_of_and_keeps_no_other_waiting(client, server, crashed):
+    """Its deployment takes other parameters than it did when the run was asked for."""
+    newer, other = crashed("prune", days="seven"), crashed("evaluate", study="z")
+    deployment = client.read_deployment(client.read_flow_run(newer).deployment_id)
+    client.create_deployment(
+        deployment.flow_id,
+        deployment.name,
+        work_pool_name=deployment.work_pool_name,
+        entrypoint=deployment.entrypoint,
+        parameter_openapi_schema={"type": "object", "properties": {"days": {"type": "integer"}}},
+        enforce_parameter_schema=True,
+    )
+    told: list[str] = []
+    asked = [goes_on_from(run.tags) for run in go_on(client, server.root, told.append)]
+    assert str(other) in asked
+    assert str(newer) not in asked
+    (sentence,) = told
+    assert sentence.startswith(f"{client.read_flow_run(newer).name} crashed and cannot be gone on with (")
+    assert "seven" in sentence
+
+
 def test_a_capture_is_gone_on_with_only_where_it_began_a_recording(server, crashed, gone_on):
     nothing = crashed("capture-session", seconds=1)
     assert gone_on(nothing) == []
@@ -90,3 +118,12 @@ def test_a_capture_is_gone_on_with_only_where_it_began_a_recording(server, crash
     remember_session(server.root, begun, RecorderHandle(server.root, order.recording_id))
     (again,) = gone_on(begun)
     assert again.parameters == {"seconds": 1}
+
+
+def test_a_capture_whose_session_is_lost_is_let_be(server, crashed, gone_on):
+    """A power cut emptied the note of its session, or somebody deleted the session's folder."""
+    begun = crashed("capture-session", seconds=1)
+    for left in ("", "deleted", "\0" * 20):
+        remember_session(server.root, begun, RecorderHandle(server.root, left))
+        assert session_of_run(server.root, begun) is None
+        assert gone_on(begun) == []
