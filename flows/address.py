@@ -3,6 +3,7 @@
 `flows.local_server` writes the address down, and the plugin reads it in every `prefect` command: so keep this module light.
 """
 
+import ipaddress
 import os
 import socket
 from pathlib import Path
@@ -35,13 +36,14 @@ def worker_root() -> Path:
 
 
 class LocalServer(BaseModel):
-    """A Prefect server with its workers, started on this machine for one data root."""
+    """A Prefect server with its workers, started on one machine for one data root."""
 
     model_config = ConfigDict(frozen=True)
 
     root: Path
     port: int
     processes: dict[str, int]  # name -> process id, which is also its process group; the server first
+    host: str = ""  # the machine's name; files of earlier versions have none
 
     @property
     def api_url(self) -> str:
@@ -50,6 +52,11 @@ class LocalServer(BaseModel):
     @property
     def ui_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another machine that sees the same data root started it: its processes and its port are not this machine's."""
+        return self.host not in ("", socket.gethostname())
 
 
 def server_home(root: Path) -> Path:
@@ -73,17 +80,28 @@ def read_server(root: Path) -> LocalServer | None:
 
 
 def answers(api_url: str) -> bool:
-    """True when something listens where `api_url` points (loopback: at once or not at all)."""
-    address = urlsplit(api_url)
+    """True when something listens where `api_url` points."""
+    host, port, patience_s = asked_at(api_url)
     try:
-        socket.create_connection((address.hostname or "127.0.0.1", address.port or 80), timeout=0.5).close()
+        socket.create_connection((host, port), timeout=patience_s).close()
     except OSError:
         return False
     return True
 
 
+def asked_at(api_url: str) -> tuple[str, int, float]:
+    """Host and port of a server, and how long it may take to answer: on loopback it does at once or not at all."""
+    address = urlsplit(api_url)
+    host = address.hostname or "127.0.0.1"
+    try:
+        near = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        near = host == "localhost"
+    return host, address.port or (443 if address.scheme == "https" else 80), 0.5 if near else 5.0
+
+
 def running_server(root: Path) -> LocalServer | None:
-    """The local server of `root`, when it runs."""
+    """The local server of `root`, when it runs on this machine."""
     server = read_server(root)
     if server is None:
         return None
@@ -92,7 +110,9 @@ def running_server(root: Path) -> LocalServer | None:
 
 
 def is_alive(server: LocalServer, name: str) -> bool:
-    """True while the process `name` of a local server runs, and its number is no other program's."""
+    """True while the process `name` of a local server runs here, and its number is no other program's."""
+    if server.elsewhere:
+        return False
     try:
         return b"prefect" in Path(f"/proc/{server.processes[name]}/cmdline").read_bytes().split(b"\0")
     except (KeyError, OSError):

@@ -49,6 +49,7 @@ from flows.going_on import go_on
 from flows.missed_runs import keep_last_missed_run
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomic
+from pipeline.locks import open_lock, take_lock
 
 PREFERRED_PORT = 4200  # Prefect's own; taken by `maepose up` when it is free
 HEALTHY_WITHIN_S = 120.0
@@ -60,46 +61,72 @@ FLOW_RUN_PROCESS = b"\0-m\0prefect."  # ... and the runs they start, which are m
 CRASHED: State[Any] = Crashed(message="Its worker was stopped while it was going on.")
 
 
-def start(root: Path, *, port: int | None = None, tell: Callable[[str], None] = lambda _: None) -> LocalServer:
+def start(
+    root: Path,
+    *,
+    port: int | None = None,
+    training_pool: str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> LocalServer:
     """Start server, work pools, workers and deployments for `root`; when they run already, say so and return them.
 
-    `port` None takes 4200 where it is free, else any free port. Raises PipelineError, with nothing left running, when a part does
-    not start; the sentence names the log.
+    `port` None takes 4200 where it is free, else any free port; `training_pool` None takes `gpu` where there is a GPU. Raises
+    PipelineError, with nothing left running, when a part does not start, and the sentence names the log; and where another
+    machine's server works on `root`.
     """
     root = root.absolute()
+    if training_pool is not None and training_pool not in pools():
+        raise PipelineError(
+            f"This machine has no work pool {training_pool!r} to train in; name one of {', '.join(pools())} with --training-pool "
+            f"or {TRAINING_POOL_VARIABLE}, or leave it out."
+        )
     _make_home(root)
     with (server_home(root) / "start.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        _refuse_elsewhere(root, read_server(root))
         running = running_server(root)
         if running is not None:
             tell(
                 f"The Prefect server of {root} runs already at {running.ui_url}; checking its deployments and workers ..."
             )
-            return _complete(running, tell)
+            return _complete(running, training_pool, tell)
         stop(root)  # what a server that died left behind
         try:
             with _claimed_port(port) as number:
-                server = LocalServer(root=root, port=number, processes={})
+                server = LocalServer(root=root, port=number, processes={}, host=socket.gethostname())
                 tell(f"Starting a Prefect server at {server.ui_url} ...")
                 server = _spawn(server, "server", ["server", "start", "--host", "127.0.0.1", "--port", str(number)])
                 _wait_until_healthy(server)
             tell("Creating work pools and deployments, starting workers ...")
-            return _complete(server, tell)
+            return _complete(server, training_pool, tell)
         except BaseException:
             stop(root)
             raise
 
 
 def stop(root: Path) -> bool:
-    """Stop the local server of `root` and its workers, workers first; False when there was none."""
+    """Stop the local server of `root` and its workers, workers first; False when there was none.
+
+    Raises PipelineError where another machine started it.
+    """
     server = read_server(root)
     if server is None:
         return False
+    _refuse_elsewhere(root, server)
     _stop_processes([pid for name, pid in server.processes.items() if name != "server"])
     _stop_processes(list(flow_run_processes(root)))  # runs that outlived a worker which was killed
     _stop_processes([pid for name, pid in server.processes.items() if name == "server"])
     server_file(root).unlink(missing_ok=True)
     return True
+
+
+def _refuse_elsewhere(root: Path, server: LocalServer | None) -> None:
+    """PipelineError where another machine started `server`: two servers on one database would do everything twice."""
+    if server is not None and server.elsewhere:
+        raise PipelineError(
+            f"The Prefect server of {root} was started on {server.host}; use `maepose up` and `maepose down` there. If it does "
+            f"not run any more, or {server.host} is this machine's former name, remove {server_file(root)}."
+        )
 
 
 def environment(server: LocalServer) -> dict[str, str]:
@@ -147,12 +174,14 @@ def _claimed_port(port: int | None) -> Iterator[int]:
             number = _free(wanted)
             if number is None:
                 continue
+            lock = Path(tempfile.gettempdir()) / f"maepose-port-{number}.lock"
             try:
-                lock = (Path(tempfile.gettempdir()) / f"maepose-port-{number}.lock").open("a")
-                fcntl.flock(claim.enter_context(lock), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                taken = not take_lock(claim.enter_context(open_lock(lock)))
             except OSError:
                 continue
-            if _free(number) is not None:  # still: who had the lock before may have let it go because it listens
+            if (
+                not taken and _free(number) is not None
+            ):  # still: who had the lock before may have let it go because it listens
                 break
         else:
             raise PipelineError(
@@ -172,11 +201,12 @@ def _free(port: int) -> int | None:
         return int(probe.getsockname()[1])
 
 
-def _complete(server: LocalServer, tell: Callable[[str], None]) -> LocalServer:
+def _complete(server: LocalServer, training_pool: str | None, tell: Callable[[str], None]) -> LocalServer:
     """Bring pools, deployments and automations up to date, and start the workers that are not there."""
+    trains = {TRAINING_POOL_VARIABLE: training_pool} if training_pool else {}
     with SyncPrefectClient(server.api_url) as client:
         create_pools(client, pools())
-        run_prefect(["deploy", "--all"], environment(server))
+        run_prefect(["deploy", "--all"], environment(server) | trains)
         try:
             update_automations(client)
         except PipelineError as error:  # no reason to leave the lab without a server

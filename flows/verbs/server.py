@@ -1,29 +1,45 @@
 """Verbs around Prefect servers: demo, up, down; and deploy, for a server of one's own."""
 
 import os
+import shlex
 from typing import Annotated
 
 import typer
 
-from flows.address import TRAINING_POOL, TRAINING_POOL_VARIABLE
+from flows.address import PROJECT, ROOT_VARIABLE, TRAINING_POOL, TRAINING_POOL_VARIABLE
 from flows.console import Answer, JsonOption, RootOption, resolved_root, tell
+from pipeline.settings import DEFAULT_ROOT
 
 PortOption = Annotated[
     int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1; default: 4200 where it is free, else any.")
 ]
 
 
-def up(root: RootOption = None, port: PortOption = None, as_json: JsonOption = False) -> None:
+def up(
+    root: RootOption = None,
+    port: PortOption = None,
+    training_pool: Annotated[
+        str | None,
+        typer.Option(
+            "--training-pool",
+            envvar=TRAINING_POOL_VARIABLE,
+            help="Whose workers train: cpu or gpu; default: gpu where this machine has one.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Start a Prefect server on this machine, with work pools, workers and every deployment. Running it again repairs it."""
     from flows.local_server import start
 
-    server = start(resolved_root(root), port=port, tell=tell)
+    server = start(resolved_root(root), port=port, training_pool=training_pool, tell=tell)
+    where = shlex.quote(str(server.root))
+    at = "" if server.root == PROJECT / DEFAULT_ROOT else f"{ROOT_VARIABLE}={where} "
     Answer(as_json).give(
         {"ui": server.ui_url, "api": server.api_url, "root": server.root, "processes": server.processes},
         [
             f"The Prefect UI is at {server.ui_url}",
-            "Record with:  prefect deployment run capture-session     (in the project directory)",
-            f"Stop with:    maepose down --root {server.root}",
+            f"Record with:  {at}prefect deployment run capture-session     (in the project directory)",
+            f"Stop with:    maepose down --root {where}",
         ],
     )
 

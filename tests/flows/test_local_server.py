@@ -11,7 +11,8 @@ import pytest
 
 import flows.address
 import flows.deploying
-from flows.address import LocalServer, gpu_names, read_server, running_server, server_file
+from flows.address import LocalServer, answers, asked_at, gpu_names, read_server, running_server, server_file
+from flows.cli import main
 from flows.deploying import pools, workers
 from flows.local_server import _claimed_port, environment, start, stop
 from pipeline.errors import PipelineError
@@ -76,6 +77,64 @@ def test_where_there_are_gpus_training_has_a_pool_and_each_gpu_a_worker_of_its_o
         assert workers() == others | seen
         variables = environment(LocalServer(root=tmp_path, port=9, processes={}))
         assert variables["MAEPOSE_TRAINING_POOL"] == trains
+
+
+def test_a_pool_that_this_machine_does_not_have_is_said_before_anything_starts(tmp_path):
+    with pytest.raises(PipelineError, match="no work pool 'tpu' to train in; name one of rig, cpu"):
+        start(tmp_path / "data", training_pool="tpu")
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("root", "words"),
+    [
+        (flows.address.PROJECT / "data", "Record with:  prefect deployment run capture-session "),
+        (Path("/mnt/lab data"), "Record with:  MAEPOSE_ROOT='/mnt/lab data' prefect deployment run capture-session "),
+    ],
+)
+def test_up_says_how_to_record_into_its_data_root_and_trains_where_the_environment_says(
+    root, words, monkeypatch, capsys
+):
+    asked = {}
+
+    def started(root: Path, **options: object) -> LocalServer:
+        asked.update(options)
+        return LocalServer(root=root, port=4200, processes={})
+
+    monkeypatch.setattr("flows.local_server.start", started)
+    monkeypatch.setenv("MAEPOSE_TRAINING_POOL", "cpu")
+    monkeypatch.setenv("MAEPOSE_ROOT", "/somewhere/else")
+    main_of_up(root)
+    assert words in capsys.readouterr().out
+    assert asked["training_pool"] == "cpu"
+    monkeypatch.setenv("MAEPOSE_TRAINING_POOL", "")
+    main_of_up(root)
+    assert asked["training_pool"] is None
+
+
+def main_of_up(root: Path) -> None:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    with pytest.raises(SystemExit) as ended:
+        main(["up", "--root", str(root)])
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    assert not ended.value.code
+
+
+@pytest.mark.slow
+def test_up_deploys_training_to_the_pool_that_the_environment_names(server, client, maepose):
+    def trains_in() -> str:
+        return client.read_deployment_by_name("pretrain/default").work_pool_name
+
+    before = trains_in()
+    try:
+        done = maepose("up", "--root", str(server.root), MAEPOSE_TRAINING_POOL="rig")
+        assert done.returncode == 0, done.stderr
+        assert f"MAEPOSE_ROOT={server.root} prefect deployment run capture-session" in done.stdout
+        assert trains_in() == "rig" != before
+    finally:
+        start(server.root)
+    assert trains_in() == before
 
 
 def test_reprocessing_is_scheduled_every_night(server, client):
@@ -159,6 +218,45 @@ def test_another_server_at_the_address_of_one_that_died_is_not_used(tmp_path):
             f'{{"root": "{tmp_path}", "port": {other.getsockname()[1]}, "processes": {processes}}}'
         )
         assert running_server(tmp_path) is None
+
+
+def test_a_server_that_another_machine_started_is_neither_started_again_nor_stopped(tmp_path):
+    server_file(tmp_path).parent.mkdir()
+    text = f'{{"root": "/mnt/lab", "port": 4200, "processes": {{"server": 1}}, "host": "{socket.gethostname()}-2"}}'
+    server_file(tmp_path).write_text(text)
+    assert running_server(tmp_path) is None
+    for refused in (start, stop):
+        with pytest.raises(PipelineError, match=f"was started on {socket.gethostname()}-2; use `maepose up`"):
+            refused(tmp_path)
+    assert server_file(tmp_path).read_text() == text
+
+
+def test_the_server_says_on_which_machine_it_runs(server):
+    assert read_server(server.root).host == socket.gethostname()
+
+
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("http://127.0.0.1:4200/api", ("127.0.0.1", 4200, 0.5)),
+        ("http://[::1]:4200/api", ("::1", 4200, 0.5)),
+        ("http://localhost/api", ("localhost", 80, 0.5)),
+        ("http://192.168.1.10:4200/api", ("192.168.1.10", 4200, 5.0)),
+        ("https://lab-server.example/api", ("lab-server.example", 443, 5.0)),
+        ("https://lab-server.example:8443/api", ("lab-server.example", 8443, 5.0)),
+    ],
+)
+def test_a_server_is_looked_for_at_its_port_with_patience_where_it_is_far(url, where):
+    assert asked_at(url) == where
+
+
+def test_who_listens_answers():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        port = listening.getsockname()[1]
+        assert answers(f"http://127.0.0.1:{port}/api")
+    assert not answers(f"http://127.0.0.1:{port}/api")
 
 
 def test_a_data_root_that_cannot_be_made_is_said(tmp_path):
