@@ -1,25 +1,31 @@
 """The life of a capture: typed as a person types it, processed by itself, cancelled, and outliving its worker."""
 
+import fcntl
 import json
+import logging
 import os
 import re
 import signal
 from collections.abc import Callable
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.states import Cancelling
 
-from capture.session import RecorderHandle, recorder_alive
+from capture.session import CaptureRequest, RecorderHandle, SessionOrder, recorder_alive, session_folder
 from flows.address import read_server
+from flows.capture_session import capture_session, stop_recording
 from flows.going_on import goes_on_from
 from flows.local_server import flow_run_processes, start
-from flows.sessions import session_of_run
+from flows.sessions import remember_session, session_of_run
 from pipeline.cube import open_cube
 from pipeline.labels import read_labels
 from pipeline.recording import open_recording
 from pipeline.sealing import verify
+from pipeline.settings import RigSettings
 
 
 def run_of(command) -> UUID:
@@ -133,6 +139,26 @@ def test_cancelling_stops_and_seals_the_recording(
     assert verify(recording).ok
     assert not recorder_alive(server.root, recording.id)
     assert run_by_itself("process", recording.id).deployment_id
+
+
+def test_cancelling_a_recording_that_takes_long_to_seal_says_who_looks_after_it(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("MAEPOSE_ROOT", str(tmp_path))
+    monkeypatch.setattr("flows.capture_session.SEALED_WITHIN_S", 0.2)
+    folder, run = session_folder(tmp_path, "long"), FlowRun(id=uuid4(), flow_id=uuid4(), name="capture-p01")
+    folder.mkdir(parents=True)
+    order = SessionOrder(recording_id="long", request=CaptureRequest(), rig=RigSettings())
+    (folder / "request.json").write_text(order.model_dump_json())
+    remember_session(tmp_path, run.id, RecorderHandle(tmp_path, "long"))
+    logger = logging.getLogger("prefect.flow_runs")
+    logger.addHandler(caplog.handler)
+    try:
+        with (folder / "lock").open("w") as lock, temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
+            fcntl.flock(lock, fcntl.LOCK_EX)  # as the living recorder does
+            stop_recording(capture_session, run, None)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert (folder / "stop").exists()
+    assert "The recorder of long has not ended after 0.2 s; it goes on. The next night makes" in caplog.text
 
 
 def test_a_recorder_outlives_its_worker_and_its_flow(server, client, capture, finished, recording_now, run_by_itself):
