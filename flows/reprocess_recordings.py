@@ -1,4 +1,7 @@
-"""`reprocess-recordings`: every night, make the cubes that are missing, stale or damaged; nothing twice."""
+"""`reprocess-recordings`: every night, make the cubes that are missing, stale or damaged; nothing twice.
+
+Then, where the data root has an object store, copy into it what it lacks of sealed recordings.
+"""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,11 +18,15 @@ from flows.dask_cluster import dask_cluster, dask_root, on_dask
 from flows.events import emit_recording_processed
 from flows.going_on import go_on
 from flows.night_summary import reason_of, summary
+from flows.night_uploads import send_what_lacks
 from flows.nights import NightRow, in_turn, make_again, night, work
 from flows.process_recording import show_products
 from flows.products import Products
+from flows.upload_recording import worker_store
 from pipeline.errors import PipelineError
 from pipeline.labels import labels_path
+from pipeline.locks import open_lock, take_lock
+from pipeline.settings import read_store
 
 LOCK_OUTLIVES_S = 150.0
 """A network file system keeps the locks of a machine that died for a lease, 90 s by default; its recording waits for that."""
@@ -57,7 +64,8 @@ def reprocess_recordings(
 
     One recording's failure does not keep the others waiting: the run goes on, and fails at its end naming them. A cube that is
     there stays until the new one is verified. A night cut short goes on the next night, because what is done is current, and its
-    part of the summary is told then. While one run is at it another one does nothing.
+    part of the summary is told then. While one run is at it another one does nothing. At its end it copies into the object
+    store, if there is one, what that lacks of sealed recordings.
 
     Args:
         preset: Make all cubes this way; empty for each the way it was made before, new ones the default way.
@@ -98,12 +106,38 @@ def reprocess_recordings(
         done = list(going_on.rows.values())
         _show(rows, len(rows) - len(done))
         going_on.told()
-    failed = [row.recording for row in done if row.failed]
-    if failed:
-        raise PipelineError(
+    problems = []
+    if failed := [row.recording for row in done if row.failed]:
+        problems.append(
             f"{len(failed)} of {len(done)} recordings could not be processed: {', '.join(failed)}; the table says why."
         )
+    problems += _upload(root)  # outside the night's lock: it may take longer than until the next one
+    if problems:
+        raise PipelineError(" ".join(problems))
     return {row.recording: row.done for row in done}
+
+
+def _upload(root: Path) -> list[str]:
+    """Send what the object store lacks, if there is one; what could not be sent, in a sentence."""
+    logger = get_run_logger()
+    failed = []
+    try:
+        if read_store(root) is None:
+            return []
+        store = worker_store(root)
+        with open_lock(root / "nights" / ".uploads.lock") as lock:
+            if not take_lock(lock):
+                logger.info("An earlier night still copies recordings into the object store.")
+                return []
+            for name, done in send_what_lacks(root, store):
+                if isinstance(done, PipelineError):
+                    logger.error("%s: %s", name, done)
+                    failed.append(f"{name}: {done}")
+                else:
+                    logger.info("%s: %d bytes sent to %s.", name, done.sent_bytes, store.address)
+    except PipelineError as error:
+        failed.append(str(error))
+    return [f"Not everything could be copied into the object store. {' '.join(failed)}"] if failed else []
 
 
 def _go_on_with_crashed_runs(root: Path) -> None:

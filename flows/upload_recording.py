@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from prefect import flow, get_run_logger
 from prefect.blocks.system import Secret
@@ -11,7 +12,7 @@ from flows.artifacts import ProgressBar, show_table
 from flows.process_recording import RecordingId
 from pipeline.archive import not_for_upload, upload
 from pipeline.errors import PipelineError
-from pipeline.object_store import open_object_store
+from pipeline.object_store import ObjectStore, open_object_store
 from pipeline.recording import open_recording
 from pipeline.settings import read_store
 
@@ -33,8 +34,7 @@ def upload_recording(recording_id: RecordingId, read_back: bool = False) -> str:
     if waits and recording.sealed:
         logger.info(waits)  # the run that deletes its pictures starts this one again
         return "waits"
-    settings = read_store(root)
-    store = open_object_store(root, keys_of(settings.keys_block) if settings and settings.keys_block else None)
+    store = worker_store(root)
     bar = ProgressBar("upload-progress", f"Uploading {recording_id}", logger.warning)
     shown = -1
 
@@ -56,6 +56,12 @@ def upload_recording(recording_id: RecordingId, read_back: bool = False) -> str:
     show_table("upload", rows | {"read back": read_back}, description=recording_id)
     logger.info("%s: %d bytes sent to %s.", recording_id, done.sent_bytes, store.address)
     return "sent" if done.sent else "there"
+
+
+def worker_store(root: Path) -> ObjectStore:
+    """The data root's object store with the keys that a flow has for it; PipelineError as `keys_of` and `open_object_store`."""
+    settings = read_store(root)
+    return open_object_store(root, keys_of(settings.keys_block) if settings and settings.keys_block else None)
 
 
 def keys_of(block: str) -> Mapping[str, str]:

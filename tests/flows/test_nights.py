@@ -15,12 +15,16 @@ import processing.cubes
 from capture.session import CaptureRequest, SessionOrder, session_folder
 from flows.local_server import PROJECT
 from flows.night_summary import reason_of, summary
+from flows.night_uploads import send_what_lacks
 from flows.nights import Night, NightRow, in_turn, make_again, night, work
 from flows.products import config_for, needs_work
+from pipeline.archive import upload
+from pipeline.camera_frames import CameraDescription
 from pipeline.cube import cube_path, open_cube
 from pipeline.cube_config import preset
 from pipeline.errors import PipelineError
 from pipeline.manifest import RecordingManifest
+from pipeline.object_store import open_object_store
 from pipeline.packets import PACKET_RECORD
 from pipeline.predictions import PredictionMaking, Predictions, prediction_table, write_predictions
 from pipeline.recording import create_recording, read_recording, recordings_folder
@@ -194,6 +198,35 @@ with night(root) as going_on:
     assert len(said.splitlines()) == 1
     _, rows = one_night(tmp_path)
     assert [(row.recording, row.made) for row in rows] == [("a", True), ("b", True)]
+
+
+def test_only_what_the_store_lacks_and_may_have_is_sent(tmp_path):
+    """Another machine's half upload, open recordings and pictures that are to go are none of a night's business."""
+    root, share = tmp_path / "data", tmp_path / "share"
+    share.mkdir()
+    (root / "recordings").mkdir(parents=True)
+    (root / "store.toml").write_text(f'address = "file://{share}"')
+    store = open_object_store(root)
+    for name in ("there", "half", "new"):
+        make_recording(root, name, cube=None)
+    upload(root, "there", store)
+    upload(root, "half", store)
+    (share / "recordings" / "half" / "recording.json").unlink()
+    (share / "recordings" / "elsewhere").mkdir()
+    (share / "recordings" / "elsewhere" / "adc.bin").write_text("half")
+    create_recording(root, RecordingManifest(id="open", simulated=True, waveform=SMALL))
+    camera = CameraDescription(name="x", source="webcam", rate_hz=30, privacy="skeleton-only")
+    waits = create_recording(root, RecordingManifest(id="waits", simulated=True, waveform=SMALL, camera=camera))
+    (waits / "color.mkv").write_text("somebody")
+    seal(waits)
+    broken = create_recording(root, RecordingManifest(id="broken", simulated=True, waveform=SMALL))
+    (broken / "recording.json").write_text("{")
+    done = dict(send_what_lacks(root, store))
+    assert sorted(done) == ["broken", "half", "new"]
+    assert isinstance(done["broken"], PipelineError)
+    assert (done["half"].sent, done["half"].there) == ((), ("adc.bin",))
+    assert done["new"].sent == ("adc.bin",)
+    assert list(dict(send_what_lacks(root, store))) == ["broken"]
 
 
 def test_one_night_at_a_time(tmp_path):

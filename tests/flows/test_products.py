@@ -243,6 +243,36 @@ def test_an_upload_takes_its_keys_from_a_block_and_does_nothing_twice(root, agai
         assert found == {"radar/recordings/a/adc.bin", "radar/recordings/a/recording.json"}
 
 
+def test_a_night_sends_what_the_store_lacks_and_says_what_could_not_be_sent(root, against_server, tmp_path_factory):
+    share = tmp_path_factory.mktemp("share")
+    (root / "store.toml").write_text(f'address = "file://{share}"')
+    for name in ("a", "b"):  # as verbs leave them: sealed, and nobody told
+        make_recording(root, name)
+    assert set(reprocess_recordings()) == {"a", "b"}
+    for name in ("a", "b"):
+        here, there = (folder / "recordings" / name / "recording.json" for folder in (root, share))
+        assert there.read_bytes() == here.read_bytes()
+    assert (share / "recordings" / "a" / "adc.bin").stat().st_size == 2 * SMALL.frame_bytes
+    assert reprocess_recordings() == {}
+
+    for name in ("c", "d"):
+        make_recording(root, name)
+    (share / "recordings" / "c").mkdir()
+    (share / "recordings" / "c" / "adc.bin").write_text("another's")
+    with pytest.raises(
+        PipelineError, match=r"^Not everything could be copied into the object store. c: .*another"
+    ) as one:
+        reprocess_recordings()
+    assert " d: " not in str(one.value)
+    assert (share / "recordings" / "d" / "recording.json").exists()
+
+    make_recording(root, "e")
+    (root / "store.toml").write_text('address = "file:///nowhere/mounted"')
+    with pytest.raises(PipelineError, match=r"object store. The folder /nowhere/mounted of the store is not there"):
+        reprocess_recordings()
+    assert open_cube(root, "e").frames == 2
+
+
 @pytest.mark.slow
 def test_a_closed_recording_is_uploaded_by_a_worker_where_there_is_a_store(server, client, against_server, wait_for):
     with s3_server() as (endpoint, s3):
