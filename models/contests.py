@@ -1,12 +1,13 @@
 """Who is compared with whom in a study's tables, and what `models.statistics` says of it.
 
 The rows of a study make three kinds of contest: ours against the baselines, pre-trained against random weights, one head against
-the others. In every one the paper's tests are run once among the networks, and once of ours against the floors (which the
-paper has none of), each family with its own Bonferroni correction. Oracles read the labels, so no test compares them.
+the others. A row that neither of the last two shows stands in the first, so that each is in some table. In every one the paper's
+tests are run once among the networks, and once of ours against the floors (which the paper has none of), each family with its own
+Bonferroni correction. Oracles read the labels, so no test compares them.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,11 @@ class Contest:
         """Rivals first, as the paper prints them."""
         return (*self.rivals, *self.others, self.ours)
 
+    def among(self, there: Collection[str]) -> "Contest":
+        """The same where only these rows were run: the first of the others that was stands for ours if ours was not."""
+        others = [name for name in self.others if name in there]
+        return self if self.ours in there or not others else replace(self, ours=others[0], others=tuple(others[1:]))
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -52,38 +58,52 @@ class Verdict:
 
 
 def main_contest(evaluation: Evaluation) -> Contest:
-    """The study's row against the baselines; of our rows that differ in start or head alone only the first stands here."""
-    rows = evaluation.methods
-    ours = [evaluation.ours, *(name for name in evaluation.of_kind("ours") if name != evaluation.ours)]
-    first = [
-        name for number, name in enumerate(ours) if rows.at[name, "basis"] not in set(rows.loc[ours[:number], "basis"])
-    ]
-    return Contest("", evaluation.ours, tuple(evaluation.of_kind("baseline")), tuple(first[1:]))
+    """The study's row against the baselines, with every other row of ours that no start or head contest shows."""
+    elsewhere = _shown_elsewhere(evaluation)
+    others = [name for name in evaluation.of_kind("ours") if name != evaluation.ours and name not in elsewhere]
+    return Contest("", evaluation.ours, tuple(evaluation.of_kind("baseline")), tuple(others))
 
 
 def start_contests(evaluation: Evaluation) -> list[Contest]:
     """Pre-trained against random weights, wherever the study has both of a network and nothing else differs."""
     found = []
-    for (_, head), rows in _ours_by(evaluation, ["basis", "head"]):
+    for _, rows in _ours_by(evaluation, ["basis", "reading"]):
         pretrained, random = (list(rows.index[rows["start"] == start]) for start in ("pretrained", "random"))
         if pretrained and random:
-            found.append(Contest(f"{rows['method'].iloc[0]}, head {head}", pretrained[0], (random[0],)))
+            title = f"{pretrained[0]}: {rows['method'].iloc[0]}, head {rows['head'].iloc[0]}"
+            found.append(Contest(title, pretrained[0], (random[0],)))
     return found
 
 
 def head_contests(evaluation: Evaluation) -> list[Contest]:
-    """Heads of one network and start where the study has several; the one that the study names first is ours."""
+    """Heads of one network and start where the study has several; ours is the study's row, or else the one it names first."""
     found = []
     for (_, start), rows in _ours_by(evaluation, ["basis", "start"]):
         names = list(rows.index[~rows.duplicated("head")])
         if len(names) > 1:
-            found.append(Contest(f"{rows['method'].iloc[0]}, {start}", names[0], tuple(names[1:])))
+            found.append(Contest(f"{names[0]}: {rows['method'].iloc[0]}, {start}", names[0], tuple(names[1:])))
     return found
 
 
 def _ours_by(evaluation: Evaluation, keys: list[str]) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
-    grouped = evaluation.methods.loc[evaluation.of_kind("ours")].groupby(keys, sort=False)
+    """Our rows by what they have in common; the study's own first."""
+    names = sorted(evaluation.of_kind("ours"), key=lambda name: name != evaluation.ours)
+    grouped = evaluation.methods.loc[names].groupby(keys, sort=False)
     return (((str(key[0]), str(key[1])), rows) for key, rows in grouped)
+
+
+def _shown_elsewhere(evaluation: Evaluation) -> set[str]:
+    """Rows that a start or head contest sets against its own, in every modality that they read."""
+    values = evaluation.values
+    own = values.loc[values["split"].eq("person"), ["method", "modality"]].drop_duplicates()
+    read = {str(name): set(modalities) for name, modalities in own.groupby("method")["modality"]}
+    contests = [*start_contests(evaluation), *head_contests(evaluation)]
+    return {
+        name
+        for contest in contests
+        for name in contest.rivals
+        if read.get(name, set()) <= read.get(contest.ours, set())
+    }
 
 
 def judge(

@@ -1,4 +1,4 @@
-"""What a study's stored predictions are worth: every measure of every fold, whole and by action, joint, distance and speed.
+"""What a study's stored predictions are worth: every measure of every fold, whole, by action, joint, target, distance and speed.
 
 No recording, cube or weight is read: predictions and truth lie in the study's folder (`models.study_store`). A fold is one person
 held out. Measures are those of `models.metrics`, one value a fold and seed; `fold_values` averages seeds inside a fold, so that
@@ -44,13 +44,17 @@ class Evaluation:
     """action"""
     by_joint: pd.DataFrame
     """joint"""
+    by_target: pd.DataFrame
+    """target: which frame of its clip it is; without the frames whose place in a clip is not known"""
     by_bin: pd.DataFrame
     """quantity (range, root_speed, joint_speed), unit, bin, low, middle, high, frames: mpjpe_norm of the frames in a bin"""
     methods: pd.DataFrame
-    """Index: rows of the tables, by name, in the study's order and then floors; kind, method, start, head, basis. Rows of one
-    basis differ in start or head alone."""
+    """Index: rows of the tables, by name, in the study's order and then floors; kind, method, start, head, basis, reading. Rows
+    of one basis differ in start or head alone, those of one reading too in start alone."""
     ours: str
     """The row that others are compared with."""
+    people: tuple[str, ...]
+    """Everybody in the data sets with folds, held out or not."""
     titles: dict[str, str]
     """Of the data sets, in the study's order."""
     simulated: dict[str, bool]
@@ -86,15 +90,20 @@ def evaluate(results: StudyResults) -> Evaluation:
         str(name): truth_frames(rows, described.loc[[str(name)]].droplevel(0))
         for name, rows in results.truth.groupby("data_set", sort=False, observed=True)
     }
-    measured = measure(_unit_rows(results, truth), truth)
+    targets = results.config.base_preset("rd").clip.targets  # of every modality: `models.study.OF_ALL_ROWS`
+    measured = measure(_unit_rows(results, truth), truth, targets)
     simulated = results.recordings.groupby("data_set")["simulated"].any()
     return Evaluation(
         values=measured.values,
         by_action=measured.by_action,
         by_joint=measured.by_joint,
+        by_target=measured.by_target,
         by_bin=measured.by_bin,
         methods=method_table(results.config),
         ours=results.config.our_row,
+        people=tuple(
+            sorted({one for name in results.config.trained_sets for one in results.config.data_sets[name].people})
+        ),
         titles={name: rule.title or name for name, rule in results.config.data_sets.items()},
         simulated={name: bool(simulated[name]) for name in results.config.data_sets},
         scale_source=measured.scale_source,
@@ -106,7 +115,7 @@ def method_table(config: StudyConfig) -> pd.DataFrame:
     rows = {method.name: _method_row(config, method) for method in config.methods}
     for floor in FLOORS:
         kind = "oracle" if floor in ORACLES else "floor"
-        rows[floor] = {"kind": kind, "method": floor, "start": "", "head": "", "basis": floor}
+        rows[floor] = {"kind": kind, "method": floor, "start": "", "head": "", "basis": floor, "reading": floor}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -173,7 +182,7 @@ def require_measure(evaluation: Evaluation, metric: str, test_set: str) -> None:
 
 
 def _method_row(config: StudyConfig, method: StudyMethod) -> dict[str, str]:
-    """kind, method, start, head, and a digest of all else."""
+    """kind, method, start, head, and digests: of what belongs to the head, and of all else."""
     used = config.preset_of(method, "dual")  # one for all, so that rows which read different maps compare
     preset = used.model_dump(mode="json", exclude={"clip": {"modalities"}, "pose": HEAD_FIELDS})
     ours = method.name == config.our_row or method.method.startswith("maepose")
@@ -183,6 +192,7 @@ def _method_row(config: StudyConfig, method: StudyMethod) -> dict[str, str]:
         "start": method.start,
         "head": used.pose.head,
         "basis": sha256_json(preset)[:12],
+        "reading": sha256_json(used.pose.model_dump(mode="json", include=HEAD_FIELDS))[:12],
     }
 
 

@@ -9,10 +9,10 @@ from models.contests import MODALITY_TITLES, main_contest
 from models.evaluation import Evaluation, summary
 from models.table_layout import line_title
 
-_COLOURS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5c00", "#4b0092")
-"""Of Okabe and Ito's palette, and two more; blue is ours."""
+_COLOURS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5c00", "#4b0092", "#882255", "#999933")
+"""Of Okabe and Ito's palette, and four more; blue is ours."""
 _OURS = "#0072b2"
-_MARKERS = ("s", "^", "D", "v", "P", "X", "h")
+_MARKERS = ("s", "^", "D", "v", "P", "X", "h", "p", "*")
 _FLOOR_GREYS = {
     "mean-pose": "#a0a4ab",
     "ridge": "#5f646d",
@@ -51,7 +51,9 @@ class Panel:
 def looks(evaluation: Evaluation) -> dict[str, Look]:
     """Of every row of a study."""
     found = {}
-    others = [name for name in evaluation.of_kind("ours", "baseline") if name != evaluation.ours]
+    contest = main_contest(evaluation)  # those that meet in most figures come first, should the colours not do for all
+    networks = [*contest.rivals, *contest.others, *evaluation.of_kind("ours", "baseline")]
+    others = [name for name in dict.fromkeys(networks) if name != evaluation.ours]
     for name in evaluation.methods.index:
         title = line_title(evaluation, name)
         if name == evaluation.ours:

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from models.contests import MODALITY_TITLES, p_text
+from models.contests import MODALITY_TITLES, main_contest, p_text
 from models.evaluation import METRES, Evaluation, folds_by_method
 from models.method_style import panels
 from models.study import StudyConfig
@@ -32,24 +32,22 @@ def findings(evaluation: Evaluation) -> list[str]:
     for panel in panels(evaluation):
         there = panel.of(evaluation.values)
         known = set(there.loc[there["split"].eq("person"), "method"])
-        baselines = [name for name in evaluation.of_kind("baseline") if name in known]
-        if evaluation.ours not in known:
+        contest = main_contest(evaluation).among(known)
+        ours, baselines = contest.ours, [name for name in contest.rivals if name in known]
+        if ours not in known:
             continue
-        names = [evaluation.ours, *baselines]
+        names = [ours, *baselines]
         folds = folds_by_method(evaluation, "mpjpe_norm", panel.test_set, panel.modality, names, panel.trained_on)
         mean = folds.mean()
-        ours = mean[evaluation.ours]
         if not baselines:
-            said.append(
-                f"{panel.title}: {evaluation.ours} has an MPJPE of {ours:.4f}; the study has no baseline there."
-            )
+            said.append(f"{panel.title}: {ours} has an MPJPE of {mean[ours]:.4f}; the study has no baseline there.")
             continue
         best = str(mean[baselines].idxmin())
-        gain = 100 * (1 - ours / mean[best])
-        wins = int((folds[evaluation.ours] < folds[best]).sum())
+        gain = 100 * (1 - mean[ours] / mean[best])
+        wins = int((folds[ours] < folds[best]).sum())
         word = "lower" if gain > 0 else "higher"
         said.append(
-            f"{panel.title}: {evaluation.ours} has an MPJPE of {ours:.4f}, {abs(gain):.1f} % {word} than the best baseline, "
+            f"{panel.title}: {ours} has an MPJPE of {mean[ours]:.4f}, {abs(gain):.1f} % {word} than the best baseline, "
             f"{best} ({mean[best]:.4f}); it is ahead in {wins} of {len(folds)} folds."
         )
     return said
@@ -61,7 +59,7 @@ def caveats(results: StudyResults, evaluation: Evaluation) -> list[str]:
     simulated = [evaluation.titles[name] for name, is_so in evaluation.simulated.items() if is_so]
     if simulated:
         said.append(
-            f"{', '.join(simulated)}: simulated people before a simulated radar. What holds here may not hold on real recordings."
+            f"{', '.join(simulated)}: seen by a simulated radar alone. What holds here may not hold on real recordings."
         )
     said.append(
         "MPJPE, PCK@.05 and root-centred error are in shares of the picture's width and height, not in metres; "
@@ -97,15 +95,15 @@ def caveats(results: StudyResults, evaluation: Evaluation) -> list[str]:
 def statistics_table(tables: tuple[Table, ...], evaluation: Evaluation) -> str:
     """Every tested pair of every table once, as HTML; empty where none was."""
     parts = [table.rows[table.rows["p"].notna()] for table in tables if "p" in table.rows]
-    columns = ["trained_on", "test_set", "modality", "contest", "method"]
+    columns = ["trained_on", "test_set", "modality", "contest", "ours", "method"]
     pairs = pd.concat(parts).drop_duplicates(columns) if parts else pd.DataFrame()
     if pairs.empty:
         return ""
-    keys = ["contest", "trained_on", "test_set", "modality"]
+    keys = ["contest", "ours", "trained_on", "test_set", "modality"]
     blocks = []
-    for (contest, trained_on, test_set, modality), rows in pairs.groupby(keys, sort=False):
+    for (contest, ours, trained_on, test_set, modality), rows in pairs.groupby(keys, sort=False):
         where = evaluation.place(str(trained_on), str(test_set))
-        title = " · ".join(part for part in (where, MODALITY_TITLES[str(modality)], str(contest)) if part)
+        title = " · ".join((where, MODALITY_TITLES[str(modality)], str(contest) or str(ours)))
         blocks.append(Block(title, tuple(_tested(evaluation, row) for _, row in rows.iterrows())))
     heads = (
         "test",

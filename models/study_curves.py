@@ -38,13 +38,13 @@ def draw_bins(path: Path, evaluation: Evaluation) -> Path | None:
         for line, panel in zip(axes, rows, strict=True):
             for one, quantity in zip(line, quantities, strict=True):
                 there = panel.of(means)
-                _trend(one, there[there["quantity"].eq(quantity)], methods, looks(evaluation))
+                there = there[there["quantity"].eq(quantity)]
+                _trend(one, there, methods, looks(evaluation))
+                if len(there):  # a set with metres and one without are in one figure
+                    one.set_xlabel(f"{QUANTITIES[quantity]} ({there['unit'].iloc[0]})")
             line[0].set_title(panel.title)
             line[0].set_ylabel("MPJPE")
             line[0].set_ylim(bottom=0)
-        units = means.drop_duplicates("quantity").set_index("quantity")["unit"]
-        for one, quantity in zip(axes[-1], quantities, strict=True):
-            one.set_xlabel(f"{QUANTITIES[quantity]} ({units[quantity]})")
         legend_below(figure, evaluation, methods)
     return path
 

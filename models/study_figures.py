@@ -1,6 +1,8 @@
 """A study's figures, from its stored predictions: error by action, joint, distance and speed, curves, seeds, and poses."""
 
+from collections.abc import Callable
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -19,31 +21,43 @@ from models.truth_frames import TruthFrames, truth_frames
 from pipeline.errors import PipelineError
 
 MOMENTS = 6
+NAME_WIDTH = 18
+"""Letters of a row's name that stand beside its poses in one line."""
 RECONSTRUCTION = "reconstruction.png"
 """A picture of that name in the study's `figures/` is shown in the report; `models.figures.draw_reconstruction` makes one."""
 
 
 def draw_figures(results: StudyResults, evaluation: Evaluation) -> dict[str, Path]:
-    """Every figure the study has something for, as PNG in its `figures/`; by title, in the order of the report."""
+    """Every figure the study has something for, as PNG in its `figures/`; by title, in the order of the report.
+
+    One of before that the study has nothing for now is removed.
+    """
     folder = results.folder / "figures"
-    drawn = {
-        "Error by action": draw_actions(folder / "actions.png", evaluation),
-        "Error by joint": draw_joints(folder / "joints.png", evaluation),
-        "Error over distance and speed": draw_bins(folder / "distance-speed.png", evaluation),
-        "Folds and seeds": draw_seeds(folder / "seeds.png", evaluation),
-        "Learning curves": draw_learning(folder / "learning.png", results, evaluation),
-        "Poses": draw_study_poses(folder / "poses.png", results, evaluation),
+    drawn: dict[str, tuple[str, Callable[[Path], Path | None]]] = {
+        "Error by action": ("actions.png", lambda path: draw_actions(path, evaluation)),
+        "Error by joint": ("joints.png", lambda path: draw_joints(path, evaluation)),
+        "Error over distance and speed": ("distance-speed.png", lambda path: draw_bins(path, evaluation)),
+        "Folds and seeds": ("seeds.png", lambda path: draw_seeds(path, evaluation)),
+        "Learning curves": ("learning.png", lambda path: draw_learning(path, results, evaluation)),
+        "Poses": ("poses.png", lambda path: draw_study_poses(path, results, evaluation)),
     }
+    found = {}
+    for title, (name, draw) in drawn.items():
+        path = draw(folder / name)
+        if path is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            found[title] = path
     reconstruction = folder / RECONSTRUCTION
-    found = {title: path for title, path in drawn.items() if path is not None}
-    return found | ({"Mask reconstruction": reconstruction} if reconstruction.is_file() else {})
+    pretrained = any(making.pretraining_run for making in results.makings.values())
+    return found | ({"Mask reconstruction": reconstruction} if pretrained and reconstruction.is_file() else {})
 
 
 def draw_study_poses(path: Path, results: StudyResults, evaluation: Evaluation) -> Path:
-    """PNG of six moments of one recording, each compared row over the grey truth.
+    """PNG of six moments of one recording, every network and the best floor over the grey truth.
 
     The recording is chosen by rule, not by eye: of the person whose fold is the median of ours on the first data set, the one in
-    which the pose varies most.
+    which the pose varies most. Stored predictions have neither maps nor heatmaps beside them, so none are drawn.
     """
     panel = _panel(evaluation)
     truth = truth_frames(
@@ -55,7 +69,7 @@ def draw_study_poses(path: Path, results: StudyResults, evaluation: Evaluation) 
     recording = _liveliest(truth, shown, person)
     methods: dict[str, Float64[np.ndarray, "moment joint 2"]] = {}
     at = np.empty(0, int)
-    for name in compared(evaluation):
+    for name in dict.fromkeys([*evaluation.of_kind("ours", "baseline"), *compared(evaluation)]):
         unit = _unit(results, panel, name, person)
         if unit is None:
             continue
@@ -64,7 +78,7 @@ def draw_study_poses(path: Path, results: StudyResults, evaluation: Evaluation) 
         at, places = truth.at(rows[here], unit.name)
         chosen = np.unique(np.linspace(0, len(at) - 1, MOMENTS).round().astype(int))
         at = at[chosen]
-        methods[line_title(evaluation, name).replace(" (", "\n(")] = places[chosen]
+        methods[fill(line_title(evaluation, name), NAME_WIDTH)] = places[chosen]
     if not methods:
         raise PipelineError(
             f"No row of the study predicts {recording}, so there are no poses to draw; run the study again."
@@ -97,12 +111,13 @@ def _median_fold(evaluation: Evaluation, panel: Panel) -> str:
 
 
 def _liveliest(truth: TruthFrames, shown: Float64[np.ndarray, "frame joint 2"], person: str) -> str:
-    """The person's recording in which joints vary most about their means."""
+    """The person's recording in which joints vary most about their means, of those that have labels."""
     names = truth.frames.get_level_values(0).to_numpy()
-    variance = {
-        str(name): float(np.nanmean(np.nanvar(shown[names == name], axis=0)))
-        for name in pd.unique(names[truth.person == person])
-    }
+    labelled = np.isfinite(shown).any(axis=(1, 2))
+    variance = {}
+    for name in pd.unique(names[(truth.person == person) & labelled]):
+        poses = shown[(names == name) & labelled].reshape(-1, shown[0].size)
+        variance[str(name)] = float(np.nanvar(poses[:, np.isfinite(poses).any(axis=0)], axis=0).mean())
     return max(variance, key=lambda name: variance[name])
 
 

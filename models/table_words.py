@@ -17,7 +17,7 @@ def under_table(
     said = []
     if simulated:
         named = ", ".join(evaluation.titles[name] for name in simulated)
-        said.append(f"Simulated data ({named}): no physical radar and no real person was involved.")
+        said.append(f"Simulated data ({named}): no physical radar was involved.")
     folds = "–".join(str(count) for count in sorted({int(rows["folds"].min()), int(rows["folds"].max())}))
     folds += " fold" if folds == "1" else " folds"
     seeds = int(rows.loc[rows["kind"].isin(("ours", "baseline")), "seeds"].max())
@@ -42,8 +42,24 @@ def under_table(
     if rows["split"].eq("inside").any():
         return (*said, *_inside_claims(evaluation, rows))
     spread = _seed_spread(evaluation, rows)
-    p = "p is of mpjpe_norm, times the number of comparisons (Bonferroni); exact p, effects and intervals are in the CSV."
+    p = (
+        f"p: {_whom(rows)} against the row, of mpjpe_norm, times the number of comparisons (Bonferroni); exact p, effects and "
+        "intervals are in the CSV."
+    )
     return (*said, *([spread] if spread else []), p, *dict.fromkeys(tested))
+
+
+def _whom(rows: pd.DataFrame) -> str:
+    """Whose row the others are tested against."""
+    blocks = rows[["contest", "ours", "modality"]].drop_duplicates()
+    if blocks["ours"].nunique() == 1:
+        return str(blocks["ours"].iloc[0])
+    if blocks["contest"].all():
+        return "the row that its block is named after"
+    of_each = blocks.groupby("ours", sort=False)["modality"].agg(list)
+    return " / ".join(
+        f"{name} ({', '.join(map(MODALITY_TITLES.__getitem__, there))})" for name, there in of_each.items()
+    )
 
 
 def _seed_spread(evaluation: Evaluation, rows: pd.DataFrame) -> str:
@@ -58,17 +74,18 @@ def _seed_spread(evaluation: Evaluation, rows: pd.DataFrame) -> str:
 
 def _inside_claims(evaluation: Evaluation, rows: pd.DataFrame) -> tuple[str, ...]:
     said = [
-        "Split inside recordings, a network is tested on people and moments like those it was trained on; that is no result."
+        "Split inside recordings, a network is tested on people and moments like those it was trained on; that is no result.",
+        "Both columns are of the same people, but not of the same frames: whole recordings, and the last fifth of each.",
     ]
-    ours = rows[rows["method"].eq(evaluation.ours)]
+    ours = rows[rows["method"].eq(rows["ours"])]
     for (test_set, modality), cell in ours.groupby(["test_set", "modality"], sort=False):
         error = cell.set_index("split")["mpjpe_norm"]
         if {"person", "inside"} <= set(error.index):
             person, inside = error["person"], error["inside"]
             where = f"{evaluation.titles[str(test_set)]}, {MODALITY_TITLES[str(modality)]}"
             said.append(
-                f"{where}: it would have claimed {inside:.4f} for {evaluation.ours}, a person never seen costs {person:.4f} "
-                f"({person / inside:.1f} times that)."
+                f"{where}: it would have claimed {inside:.4f} for {cell['method'].iloc[0]}, a person never seen costs "
+                f"{person:.4f} ({person / inside:.2f} times that)."
             )
     return tuple(said)
 

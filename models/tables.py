@@ -2,12 +2,12 @@
 
 | name                | rows against columns                                             | tested against                  |
 |---------------------|------------------------------------------------------------------|---------------------------------|
-| table2              | methods by modality, against data sets                            | ours against baselines          |
+| table2              | methods by modality, against data sets                            | ours against all others         |
 | table2-measures     | the same in pixels, torsos and (where a scale was recorded) metres | the same                        |
-| table3              | the same where training saw another data set (zero-shot)          | ours against baselines          |
+| table3              | the same where training saw another data set (zero-shot)          | ours against all others         |
 | table4              | pre-trained against random weights, by data set and modality      | pre-trained against random      |
 | table5              | heads, by data set and modality                                   | the first head against others   |
-| inside-split        | people never seen against a split inside recordings: a warning     | nothing                         |
+| inside-split        | the same people never seen and split inside recordings: a warning  | nothing                         |
 
 Every table has floors and oracles (`models.floors`). Values are means +- sd (ddof 1) over folds, the held-out people, of values
 averaged over seeds. Bold is the best of a column in its block, oracles left out, floors not: where a floor is bold no network is
@@ -40,6 +40,8 @@ from pipeline.files import write_atomic
 
 SHOWN = ("mpjpe_norm", "pck_norm@0.05", "root_centred_norm", "explained_motion")
 FURTHER = ("mpjpe_px", "pck_torso@0.2")
+NAMES = ("table2", "table2-measures", "table3", "table4", "table5", "inside-split")
+KINDS = ("md", "tex", "csv")
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,24 @@ def study_tables(evaluation: Evaluation) -> tuple[Table, ...]:
 
 
 def write_tables(folder: Path, tables: Iterable[Table], evaluation: Evaluation) -> list[Path]:
-    """Each table as .md, .tex and .csv; `folds.csv` and `folds-by-action.csv` are what they were made of. Returns the files.
+    """Each table as .md, .tex and .csv; `folds.csv`, and by action and target, are what they were made of. Returns the files.
 
-    The same evaluation writes the same bytes. Raises PipelineError when the disk does not take them.
+    The same evaluation writes the same bytes. Tables of before that the study has no rows for now are removed. Raises
+    PipelineError when the disk does not take them.
     """
-    texts = {f"{table.name}.{kind}": text for table in tables for kind, text in (
-        ("md", table.to_markdown()), ("tex", table.to_latex()), ("csv", table.to_csv()),
-    )}  # fmt: skip
+    texts = {
+        f"{table.name}.{kind}": text
+        for table in tables
+        for kind, text in zip(KINDS, (table.to_markdown(), table.to_latex(), table.to_csv()), strict=True)
+    }
     texts["folds.csv"] = csv(evaluation.values)
     texts["folds-by-action.csv"] = csv(evaluation.by_action)
+    texts["folds-by-target.csv"] = csv(evaluation.by_target)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for name in (f"{name}.{kind}" for name in NAMES for kind in KINDS):
+            if name not in texts:
+                (folder / name).unlink(missing_ok=True)
         for name, text in texts.items():
             write_atomic(folder / name, text)
     except OSError as error:
@@ -123,7 +132,7 @@ def main_table(evaluation: Evaluation, measures: Sequence[str] = SHOWN, name: st
             require_measure(evaluation, measure, test_set)
     if not measures:
         return None
-    title = "Methods on each data set and modality, every person held out once"
+    title = f"Methods on each data set and modality, {_held_out_once(evaluation, own)}"
     title += " (further measures)" if name != "table2" else ""
     return _table(
         evaluation, name, title, [main_contest(evaluation)], [(one, one) for one in own], measures, across="test_set"
@@ -168,6 +177,13 @@ def inside_table(evaluation: Evaluation) -> Table | None:
     )  # fmt: skip
 
 
+def _held_out_once(evaluation: Evaluation, own: Sequence[str]) -> str:
+    values = evaluation.values
+    held_out = values.loc[values["split"].eq("person") & values["test_set"].isin(own), "held_out"].nunique()
+    of = f" (of {len(evaluation.people)})" if held_out < len(evaluation.people) else ""
+    return f"each of {held_out}{of} people held out once"
+
+
 def _own_sets(evaluation: Evaluation) -> list[str]:
     """Data sets with folds of their own, in the study's order."""
     values = evaluation.values
@@ -180,8 +196,7 @@ def _table(
     measures: Sequence[str], across: str | None = None, splits: tuple[str, ...] = ("person",), fewest: int = 1,
 ) -> Table | None:  # fmt: skip
     """Contests of at least `fewest` networks on cells (trained on, tested on). None where there is nothing to show."""
-    means = summary(evaluation.values)
-    means = means[means["split"].isin(splits)]
+    means = summary(_of_held_out(evaluation.values[evaluation.values["split"].isin(splits)]))
     parts: list[pd.DataFrame] = []
     says: list[str] = []
     for contest in contests:
@@ -192,13 +207,14 @@ def _table(
                 cell = here[here["modality"].eq(modality) & here["method"].isin(shown)]
                 if len(set(cell["method"]) & set(contest.networks)) < fewest:
                     continue
+                met = contest.among(set(cell["method"]))
                 rows = pd.concat(
-                    with_gains(means_of(part, measures), contest, evaluation, measures)
+                    with_gains(means_of(part, measures), met, evaluation, measures)
                     for split in splits
                     if len(part := cell[cell["split"].eq(split)])
-                ).assign(contest=contest.title)
+                ).assign(contest=contest.title, ours=met.ours)
                 if splits == ("person",):
-                    tested = verdict(evaluation, contest, test_set, modality, trained_on)
+                    tested = verdict(evaluation, met, test_set, modality, trained_on)
                     says += tested.says
                     tests = tested.pairs.reindex(columns=["other", *PAIR_COLUMNS]).rename(columns={"other": "method"})
                     rows = rows.merge(tests, how="left", on="method")
@@ -215,3 +231,10 @@ def _table(
         lay_out(evaluation, rows, measures, across),
         under_table(evaluation, rows, contests, measures, says),
     )
+
+
+def _of_held_out(values: pd.DataFrame) -> pd.DataFrame:
+    """Without people split inside recordings who were never held out: two columns of a table are of the same people."""
+    whole = values[values["split"].eq("person")]
+    pairs = pd.MultiIndex.from_frame(values[["test_set", "held_out"]])
+    return values[pairs.isin(pd.MultiIndex.from_frame(whole[["test_set", "held_out"]].drop_duplicates()))]

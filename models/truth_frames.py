@@ -1,5 +1,6 @@
 """Labelled frames of a study's data set, dense, with what frames are binned by: distance from the radar, and speed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -85,6 +86,23 @@ class TruthFrames:
             return None
         depth = plane_depth_m(self.xyz_m[at, None, :, 2], self.confidence[at, None])
         return View(self.size_px[at], self.focal_px[at], depth, list(self.scale_source[at]))
+
+    def clips(self, targets: Sequence[int]) -> Int64[np.ndarray, "frame 2"]:
+        """The clip that each frame is a target of, and which of its targets; numbers from 0, and -1 of a frame that is in none.
+
+        Clips lie end to end and all their targets are here, masked ones too: a frame that is in no clip yet begins the next one.
+        """
+        found = np.full((len(self.frames), 2), -1)
+        at = {key: number for number, key in enumerate(self._frame_keys.tolist())}
+        clip = 0
+        for key, number in at.items():
+            if found[number, 0] >= 0:
+                continue
+            its = [at.get(key + target - targets[0], -1) for target in targets]
+            if min(its) >= 0 and (found[its, 0] < 0).all():
+                found[its] = [(clip, target) for target in range(len(targets))]
+                clip += 1
+        return found
 
     @property
     def in_metres(self) -> bool:

@@ -1,6 +1,6 @@
-"""Measures of units' predictions: of each test set whole, by action, by joint, and by bins of distance and speed."""
+"""Measures of units' predictions: of each test set whole, by action, joint, target frame, and bins of distance and speed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int64
 
-from models.metrics import errors_by, errors_by_joint, joint_distances, pose_errors
+from models.metrics import errors_by, errors_by_joint, errors_by_target, joint_distances, pose_errors
 from models.truth_frames import TruthFrames
 from pipeline.errors import PipelineError
 
@@ -36,6 +36,7 @@ class UnitMeasures(NamedTuple):
     values: list[Row]
     by_action: list[Row]
     by_joint: list[Row]
+    by_target: list[Row]
     by_bin: list[Row]
     """quantity, bin, frames"""
     scale_source: str
@@ -63,18 +64,20 @@ class Measured:
     values: pd.DataFrame
     by_action: pd.DataFrame
     by_joint: pd.DataFrame
+    by_target: pd.DataFrame
     by_bin: pd.DataFrame
     scale_source: dict[str, str]
 
 
-def measure(units: Iterable[UnitRows], truth: dict[str, TruthFrames]) -> Measured:
-    """Every unit on every test set.
+def measure(units: Iterable[UnitRows], truth: dict[str, TruthFrames], targets: Sequence[int]) -> Measured:
+    """Every unit on every test set; `targets`: frames of a clip that a pose is predicted for.
 
     Raises PipelineError for predictions that do not fit the truth, a fold without labels, and a unit that does not predict the
     same frames as the others of its fold.
     """
     bins = {name: _bins(frames) for name, frames in truth.items()}
-    rows: tuple[list[Row], ...] = ([], [], [], [])
+    clips = {name: frames.clips(targets) for name, frames in truth.items()}
+    rows: tuple[list[Row], ...] = ([], [], [], [], [])
     sources: dict[str, set[str]] = {name: set() for name in truth}
     folds: dict[Row, tuple[str, bytes]] = {}
     for unit in units:
@@ -92,24 +95,30 @@ def measure(units: Iterable[UnitRows], truth: dict[str, TruthFrames]) -> Measure
                 f"{what} and {other} predict different frames of {unit.test_set}, so they cannot be compared; "
                 "remove their predictions and run the study again."
             )
-        measured = measure_unit(frames, at, places, bins[unit.test_set])
+        its = clips[unit.test_set][at]
+        if unit.split == "inside":  # clips of a last fifth may lie across the others
+            its = np.full_like(its, -1)
+        measured = measure_unit(frames, at, places, bins[unit.test_set], its, targets)
         sources[unit.test_set].add(measured.scale_source)
         for modality in unit.modalities:
             keys = (unit.split, unit.trained_on, unit.test_set, modality, unit.method, unit.held_out, unit.seed)
-            for table, found in zip(rows, measured[:4], strict=True):
+            for table, found in zip(rows, measured[:5], strict=True):
                 table += [(*keys, *row) for row in found]
     if not rows[0]:
         raise PipelineError("The study has no predictions yet; run `maepose study` first.")
-    by: tuple[list[str], ...] = ([], ["action"], ["joint"], ["quantity", "bin", "frames"])
+    by: tuple[list[str], ...] = ([], ["action"], ["joint"], ["target"], ["quantity", "bin", "frames"])
     tables = [
         pd.DataFrame(found, columns=[*KEYS, *more, "metric", "value"]) for found, more in zip(rows, by, strict=True)
     ]
     edges = pd.concat(
         one.table.assign(test_set=name, quantity=one.quantity, unit=one.unit) for name in bins for one in bins[name]
     )
-    tables[3] = tables[3].merge(edges.rename_axis("bin").reset_index(), how="left", on=["test_set", "quantity", "bin"])
-    values, by_action, by_joint, by_bin = tables
-    return Measured(values, by_action, by_joint, by_bin, {name: _one_scale(found) for name, found in sources.items()})
+    tables[-1] = tables[-1].merge(
+        edges.rename_axis("bin").reset_index(), how="left", on=["test_set", "quantity", "bin"]
+    )
+    values, by_action, by_joint, by_target, by_bin = tables
+    scales = {name: _one_scale(found) for name, found in sources.items()}
+    return Measured(values, by_action, by_joint, by_target, by_bin, scales)
 
 
 def bins_of(quantity: str, unit: str, values: Float64[np.ndarray, " frame"]) -> Bins:
@@ -127,9 +136,16 @@ def bins_of(quantity: str, unit: str, values: Float64[np.ndarray, " frame"]) -> 
 
 
 def measure_unit(
-    truth: TruthFrames, at: Int64[np.ndarray, " frame"], places: Float64[np.ndarray, "frame joint 2"], bins: list[Bins]
+    truth: TruthFrames,
+    at: Int64[np.ndarray, " frame"],
+    places: Float64[np.ndarray, "frame joint 2"],
+    bins: list[Bins],
+    clips: Int64[np.ndarray, "frame 2"],
+    targets: Sequence[int],
 ) -> UnitMeasures:
-    """`at`: positions in `truth` of the frames that `places` predict. Each frame counts as a clip of one target.
+    """`at`: positions in `truth` of the frames that `places` predict, `clips` their clips and targets (`TruthFrames.clips`).
+
+    Each frame counts as a clip of one target, but by target.
 
     Raises PipelineError as `models.metrics.pose_errors`.
     """
@@ -145,9 +161,28 @@ def measure_unit(
         list(whole.items()),
         _long(actions),
         _long(errors_by_joint(predicted, true, confidence)),
+        _by_target(places, truth.uv[at], truth.confidence[at], clips, targets),
         [row for one in bins for row in _by_bin(off, one.at[at], one)],
         source,
     )
+
+
+def _by_target(
+    places: Float64[np.ndarray, "frame joint 2"],
+    true: Float64[np.ndarray, "frame joint 2"],
+    confidence: Float64[np.ndarray, "frame joint"],
+    clips: Int64[np.ndarray, "frame 2"],
+    targets: Sequence[int],
+) -> list[Row]:
+    """Of frames whose place in a clip is known, by the frame of the clip; what no clip has is masked."""
+    known = clips[:, 0] >= 0
+    if not (confidence[known] > 0).any():
+        return []
+    numbers, clip = np.unique(clips[known, 0], return_inverse=True)
+    where, shape = (clip, clips[known, 1]), (len(numbers), len(targets), *confidence.shape[1:])
+    predicted, labels, seen = np.zeros((*shape, 2)), np.zeros((*shape, 2)), np.zeros(shape)
+    predicted[where], labels[where], seen[where] = places[known], true[known], confidence[known]
+    return _long(errors_by_target(predicted, labels, seen).set_axis(list(targets)))
 
 
 def _long(wide: pd.DataFrame) -> list[Row]:

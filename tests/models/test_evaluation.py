@@ -18,6 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.skeleton import JOINTS
 
 WRIST = JOINTS.index("left_wrist")
+TARGETS = (3, 7, 11, 15, 19)
 
 
 def _truth(people: tuple[str, ...] = ("a", "b"), frames: int = 6, **changes: object) -> TruthFrames:
@@ -58,7 +59,7 @@ def test_measures_of_a_constant_error_by_hand():
     """.06 of 640 and .08 of 480 pixels are 38.4 each; at 2 m and a focal length of 600 pixels .128 m each."""
     truth = _truth(("a",))
     truth.xyz_m[..., 2] = 2.0
-    measured = measure([_unit(truth, np.array([[[0.06, 0.08]]]))], {"move": truth})
+    measured = measure([_unit(truth, np.array([[[0.06, 0.08]]]))], {"move": truth}, TARGETS)
     found = {row.metric: row.value for row in measured.values.itertuples()}
     assert found["mpjpe_norm"] == pytest.approx(0.1)
     assert found["pck_norm@0.05"] == 0
@@ -75,7 +76,7 @@ def test_masked_joints_count_nowhere():
     truth.confidence[:, WRIST] = 0
     off = np.zeros((1, len(JOINTS), 2))
     off[0, WRIST] = 0.5
-    measured = measure([_unit(truth, off)], {"move": truth})
+    measured = measure([_unit(truth, off)], {"move": truth}, TARGETS)
     assert _value(measured.values, "mpjpe_norm") == pytest.approx(0, abs=1e-12)
     assert np.isnan(_value(measured.by_joint, "mpjpe_norm", joint="left_wrist"))
 
@@ -84,7 +85,7 @@ def test_errors_land_at_their_joint_and_action():
     truth = _truth(("a",))
     off = np.zeros((len(truth.person), len(JOINTS), 2))
     off[truth.action == "stepping", WRIST, 0] = 0.13
-    measured = measure([_unit(truth, off)], {"move": truth})
+    measured = measure([_unit(truth, off)], {"move": truth}, TARGETS)
     assert _value(measured.by_action, "mpjpe_norm", action="stepping") == pytest.approx(0.01)
     assert _value(measured.by_action, "mpjpe_norm", action="march") == pytest.approx(0, abs=1e-12)
     assert _value(measured.by_joint, "mpjpe_norm", joint="left_wrist") == pytest.approx(0.13 / 4)
@@ -95,12 +96,42 @@ def test_bins_hold_equally_many_frames_and_their_own_errors():
     truth = _truth(("a",), frames=10, range_m=np.linspace(1, 3, 40))
     off = np.zeros((40, 1, 2))
     off[32:, 0, 0] = 0.2  # the farthest fifth
-    measured = measure([_unit(truth, off)], {"move": truth})
+    measured = measure([_unit(truth, off)], {"move": truth}, TARGETS)
     bins = measured.by_bin[measured.by_bin["quantity"].eq("range")].sort_values("middle")
     assert bins["frames"].tolist() == [8] * 5
     assert bins["value"].tolist() == pytest.approx([0, 0, 0, 0, 0.2], abs=1e-12)
     assert bins["unit"].unique().tolist() == ["m"]
     assert (bins["low"].iloc[1:].to_numpy() > bins["high"].iloc[:-1].to_numpy()).all()
+
+
+def test_errors_land_at_their_frame_of_the_clip():
+    """Two clips of five targets a recording, and an eleventh label that no whole clip has; one frame's labels are all masked."""
+    truth = _truth(("a",), frames=11)
+    frame = truth.frames.get_level_values(1).to_numpy()
+    off = np.zeros((len(frame), 1, 2))
+    off[frame == 27, 0, 0] = 0.1  # 7 of the second clip
+    off[frame == 43, 0, 0] = 0.5
+    truth.confidence[0] = 0
+    unit = _unit(truth, off)
+    found = measure([replace(unit, rows=unit.rows.iloc[len(JOINTS) :])], {"move": truth}, TARGETS).by_target
+    assert found["target"].unique().tolist() == list(TARGETS)
+    errors = found[found["metric"].eq("mpjpe_norm")]["value"].tolist()
+    assert errors == pytest.approx([0, 0.05, 0, 0, 0], abs=1e-12)
+
+
+def test_a_clip_begins_where_the_first_of_its_targets_is():
+    """Clips at 2 and, after a break of 3 frames, at 25; then what a clip of another grid has left over."""
+    frames = [5, 9, 13, 17, 21, 28, 32, 36, 40, 44, 50, 54]
+    truth = _truth(("a",), frames=3)
+    keys = pd.MultiIndex.from_product([["one"], frames], names=truth.frames.names)
+    found = replace(truth, frames=keys).clips(TARGETS)
+    assert found[:, 0].tolist() == [0] * 5 + [1] * 5 + [-1] * 2
+    assert found[:, 1].tolist() == [0, 1, 2, 3, 4] * 2 + [-1] * 2
+
+
+def test_clips_of_a_last_fifth_have_no_place_among_the_others(evaluation: Evaluation):
+    assert set(evaluation.by_target["split"]) == {"person"}
+    assert set(evaluation.by_target["target"]) == set(TARGETS)
 
 
 def test_values_that_repeat_make_fewer_bins_and_unknown_ones_none():
@@ -127,7 +158,7 @@ def test_speeds_without_metres_are_shares_of_the_picture():
     assert truth.in_metres
     truth.xyz_m[:] = np.nan
     measured = measure(
-        [_unit(truth, np.zeros((1, 1, 2)))], {"move": replace(truth, scale_source=np.array(["none"] * 24))}
+        [_unit(truth, np.zeros((1, 1, 2)))], {"move": replace(truth, scale_source=np.array(["none"] * 24))}, TARGETS
     )
     assert set(measured.by_bin.loc[measured.by_bin["quantity"].ne("range"), "unit"]) == {"picture/s"}
     assert "mpjpe_plane_m" not in set(measured.values["metric"])
@@ -139,7 +170,7 @@ def test_seeds_are_averaged_inside_a_fold_and_their_spread_stands_apart():
     truth = _truth()
     off = {("a", 1): 0.1, ("a", 2): 0.3, ("b", 1): 0.4, ("b", 2): 0.6}
     made = [_unit(truth, np.array([[[value, 0]]]), person, seed) for (person, seed), value in off.items()]
-    row = summary(measure(made, {"move": truth}).values).set_index("metric").loc["mpjpe_norm"]
+    row = summary(measure(made, {"move": truth}, TARGETS).values).set_index("metric").loc["mpjpe_norm"]
     assert (row["folds"], row["seeds"]) == (2, 2)
     assert row[["mean", "sd", "seed_sd"]].to_numpy(float) == pytest.approx([0.35, 0.3 / np.sqrt(2), 0.2 / np.sqrt(2)])
 
@@ -148,7 +179,7 @@ def test_methods_of_a_fold_are_judged_on_the_same_frames():
     truth = _truth()
     whole, part = _unit(truth, np.zeros((1, 1, 2))), _unit(truth, np.zeros((1, 1, 2)), method="other")
     with pytest.raises(PipelineError, match=r"other .* and one .* predict different frames of move"):
-        measure([whole, replace(part, rows=part.rows.iloc[13:])], {"move": truth})
+        measure([whole, replace(part, rows=part.rows.iloc[13:])], {"move": truth}, TARGETS)
 
 
 @pytest.mark.parametrize(
@@ -164,16 +195,16 @@ def test_predictions_that_do_not_fit_the_truth(damage, sentence):
     truth = _truth()
     unit = _unit(truth, np.zeros((1, 1, 2)))
     with pytest.raises(PipelineError, match=sentence):
-        measure([replace(unit, rows=damage(unit.rows))], {"move": truth})
+        measure([replace(unit, rows=damage(unit.rows))], {"move": truth}, TARGETS)
 
 
 def test_a_fold_without_labels_is_named():
     truth = _truth()
     truth.confidence[truth.person == "a"] = 0
     with pytest.raises(PipelineError, match="fold of a has no labels on move"):
-        measure([_unit(truth, np.zeros((1, 1, 2)))], {"move": truth})
+        measure([_unit(truth, np.zeros((1, 1, 2)))], {"move": truth}, TARGETS)
     with pytest.raises(PipelineError, match="no predictions yet"):
-        measure([], {"move": truth})
+        measure([], {"move": truth}, TARGETS)
 
 
 def test_a_study_has_one_value_a_fold_seed_and_measure(evaluation: Evaluation):

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from models.body_figure import draw_joints
 from models.evaluation import Evaluation
+from models.figures import PoseStrip
 from models.method_style import compared, looks, panels
 from models.radar_charts import draw_actions
 from models.study_curves import draw_bins, draw_learning, draw_seeds
@@ -48,9 +50,24 @@ def test_every_figure_is_drawn_and_says_that_data_are_simulated(results: StudyRe
         assert _title(path).startswith(f"SIMULATED · {title}")
         assert path.stat().st_size < 600_000
     assert len(_pixels(drawn["Error by action"], BLUE)) > 200
-    reconstruction = results.folder / "figures" / "reconstruction.png"
-    reconstruction.write_bytes(drawn["Poses"].read_bytes())
-    assert draw_figures(results, evaluation)["Mask reconstruction"] == reconstruction
+
+
+def test_figures_of_before_are_not_shown_as_if_they_were_of_now(
+    results: StudyResults, evaluation: Evaluation, tmp_path: Path
+):
+    """Of one seed there is no figure of seeds; where nothing is pre-trained nothing was reconstructed."""
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    (tmp_path / "predictions").symlink_to(results.folder / "predictions")
+    for name in ("seeds.png", "reconstruction.png"):
+        (figures / name).write_bytes(b"of before")
+    here, one_seed = replace(results, folder=tmp_path), _without(evaluation, "values", seed=2)
+    assert not {"Folds and seeds", "Mask reconstruction"} & set(draw_figures(here, one_seed))
+    assert not (figures / "seeds.png").exists()
+    name, making = next(iter(here.makings.items()))
+    pretrained = {name: making.model_copy(update={"pretraining_run": "pretrain.dual.p1.s1"})}
+    drawn = draw_figures(replace(here, makings=here.makings | pretrained), one_seed)
+    assert drawn["Mask reconstruction"] == figures / "reconstruction.png"
 
 
 def test_real_data_are_not_called_simulated(evaluation: Evaluation, tmp_path: Path):
@@ -106,6 +123,19 @@ def test_the_worst_joint_is_the_darkest(evaluation: Evaluation, tmp_path: Path):
     assert bodies[:, 1].max() < 0.5 * width
 
 
+def test_speed_has_the_unit_of_its_own_data_set(
+    evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """One set has metres, the other has none."""
+    table = evaluation.by_bin.copy()
+    table.loc[table["test_set"].eq("bystander") & table["quantity"].ne("range"), "unit"] = "picture/s"
+    said, write = [], Axes.set_xlabel
+    monkeypatch.setattr(Axes, "set_xlabel", lambda axes, text: said.append(text) or write(axes, text))
+    draw_bins(tmp_path / "bins.png", replace(evaluation, by_bin=table))
+    assert said[1::3] == ["speed of the hips (m/s)", "speed of the hips (picture/s)"]
+    assert len(said) == 6
+
+
 def test_no_bins_seeds_or_curves_no_figure(results: StudyResults, evaluation: Evaluation, tmp_path: Path):
     assert draw_bins(tmp_path / "a.png", replace(evaluation, by_bin=evaluation.by_bin.iloc[:0])) is None
     assert draw_seeds(tmp_path / "b.png", _without(evaluation, "values", seed=2)) is None
@@ -126,7 +156,28 @@ def test_poses_are_of_the_median_fold_and_the_liveliest_recording(
     assert _title(path) == "SIMULATED · Poses of p3, who was held out: march"
 
 
+def test_a_recording_whose_labels_are_all_masked_is_not_the_liveliest(
+    results: StudyResults, evaluation: Evaluation, tmp_path: Path
+):
+    truth = results.truth.copy()
+    truth.loc[truth["recording"].astype(str).str.endswith(("-0", "-3")), "confidence"] = 0.0
+    truth.loc[truth["joint"].eq(0), "confidence"] = 0.0  # a joint that is never seen varies by nothing
+    path = draw_study_poses(tmp_path / "poses.png", replace(results, truth=truth), evaluation)
+    assert _title(path).endswith(": torso twist")
+
+
+def test_every_network_and_the_best_floor_has_poses(
+    results: StudyResults, evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shown: list[PoseStrip] = []
+    monkeypatch.setattr("models.study_figures.draw_poses", lambda path, strip, *_, **__: shown.append(strip) or path)
+    draw_study_poses(tmp_path / "poses.png", results, evaluation)
+    assert list(shown[0].methods) == [
+        "MAEPose (ours)", "CubeLearn", "MAEPose, random", "MAEPose, MLP", "ridge (floor)",
+    ]  # fmt: skip
+
+
 def test_poses_that_nobody_predicts_are_an_error(results: StudyResults, evaluation: Evaluation, tmp_path: Path):
-    nobody = {name: making for name, making in results.makings.items() if making.unit.row == "MAEPose, MLP"}
+    nobody = {name: making for name, making in results.makings.items() if making.unit.row == "own-mean-pose"}
     with pytest.raises(PipelineError, match="there are no poses to draw"):
         draw_study_poses(tmp_path / "poses.png", replace(results, makings=nobody), evaluation)

@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_study import ERRORS
+from made_study import ERRORS, made_study, small_config
 
 from models.contests import JUDGED_ON, Contest, head_contests, judge, main_contest, start_contests, verdict
-from models.evaluation import METRES, Evaluation, folds_by_method
+from models.evaluation import METRES, Evaluation, evaluate, fold_values, folds_by_method
+from models.report_parts import findings, statistics_table
 from models.statistics import compare
+from models.study import StudyMethod
+from models.study_store import read_results
 from models.table_grid import Block, Cell, Grid, Line, html, latex, markdown, tex
 from models.table_rows import with_gains
 from models.table_words import floor_warnings
@@ -26,6 +29,39 @@ from pipeline.errors import PipelineError
 @pytest.fixture(scope="module")
 def tables(evaluation: Evaluation) -> dict[str, Table]:
     return {table.name: table for table in study_tables(evaluation)}
+
+
+PAPERS = {"pose.decode": "argmax"}
+ASKED: dict[str, tuple[str, str, dict[str, object]]] = {
+    "plus": ("maepose-plus", "pretrained", {}),
+    "MAEPose": ("maepose", "pretrained", PAPERS),
+    "MAEPose MLP": ("maepose", "pretrained", PAPERS | {"pose.head": "mlp"}),
+    "MAEPose random GCN": ("maepose", "random", PAPERS | {"pose.head": "gcn"}),
+    "MAEPose between cells": ("maepose", "pretrained", {}),
+    "Half": ("maepose", "pretrained", PAPERS | {"masked.mask_ratio": 0.5}),
+    "Half random": ("maepose", "random", PAPERS | {"masked.mask_ratio": 0.5}),
+    "Passersby": ("maepose", "pretrained", PAPERS | {"finetuning.augment.passersby": 0.5}),
+    "Passersby random": ("maepose", "random", PAPERS | {"finetuning.augment.passersby": 0.5}),
+    "CubeLearn": ("cubelearn", "random", {}),
+}
+IN_BOTH = ("MAEPose", "CubeLearn", "Half random")
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    """Rows that differ in all the ways there are: ours reads Dual alone, one random row reads more than its pre-trained one."""
+    methods = tuple(
+        StudyMethod(
+            name=name, method=method, start=start, set=changes, modalities=("rd", "dual") if name in IN_BOTH else ("dual",)
+        )
+        for name, (method, start, changes) in ASKED.items()
+    )  # fmt: skip
+    config = small_config(
+        methods=methods, modalities=("rd", "dual"), ours="plus", seeds=(1,), zero_shot=(), inside_split=False
+    )
+    config = config.model_copy(update={"data_sets": {"move": config.data_sets["move"]}})
+    errors = ERRORS | {name: 0.03 + 0.002 * number for number, name in enumerate(ASKED)}
+    return evaluate(read_results(made_study(tmp_path_factory.mktemp("mixed"), config, frames=4, errors=errors)))
 
 
 def _row(table: Table, method: str, **where: str) -> pd.Series:
@@ -78,15 +114,75 @@ def test_every_table_has_floors_and_oracles_and_says_simulated(evaluation: Evalu
     assert list(tables) == ["table2", "table2-measures", "table3", "table4", "table5", "inside-split"]
     for table in tables.values():
         assert {"mean-pose", "ridge", "neighbours", "own-mean-pose", "nearest-pose"} <= set(table.rows["method"])
-        assert any(sentence.startswith("Simulated data (sim-") for sentence in table.says)
+        assert re.search(
+            r"^Simulated data \(sim-.+\): no physical radar was involved\.$", "\n".join(table.says), re.MULTILINE
+        )
     real = replace(evaluation, simulated=dict.fromkeys(evaluation.simulated, False))
     assert not any("imulated" in sentence for table in study_tables(real) for sentence in table.says)
 
 
 def test_who_meets_whom(evaluation: Evaluation):
     assert main_contest(evaluation) == Contest("", "MAEPose", ("CubeLearn",))
-    assert start_contests(evaluation) == [Contest("maepose, head simcc", "MAEPose", ("MAEPose, random",))]
-    assert head_contests(evaluation) == [Contest("maepose, pretrained", "MAEPose", ("MAEPose, MLP",))]
+    assert start_contests(evaluation) == [Contest("MAEPose: maepose, head simcc", "MAEPose", ("MAEPose, random",))]
+    assert head_contests(evaluation) == [Contest("MAEPose: maepose, pretrained", "MAEPose", ("MAEPose, MLP",))]
+    other = replace(evaluation, ours="MAEPose, MLP")
+    assert head_contests(other) == [Contest("MAEPose, MLP: maepose, pretrained", "MAEPose, MLP", ("MAEPose",))]
+
+
+def test_no_row_is_in_no_table_and_rows_of_another_table_are_not_in_the_first(mixed: Evaluation):
+    """Half random reads RD too, where no pre-trained row meets it."""
+    others = ("MAEPose", "MAEPose random GCN", "MAEPose between cells", "Half", "Half random", "Passersby")
+    assert main_contest(mixed) == Contest("", "plus", ("CubeLearn",), others)
+    shown = {table.name: set(table.rows["method"]) & set(ASKED) for table in study_tables(mixed)}
+    assert set.union(*shown.values()) == set(ASKED)
+    assert shown["table4"] == {"Half", "Half random", "Passersby", "Passersby random"}
+    assert shown["table5"] == {"MAEPose", "MAEPose MLP"}
+
+
+def test_a_row_that_reads_its_lines_otherwise_is_not_called_the_same_but_for_its_start(mixed: Evaluation):
+    """The random row reads between the cells, so pre-training alone would not explain a difference."""
+    methods = mixed.methods.copy()
+    methods.at["MAEPose between cells", "start"] = "random"
+    assert [contest.ours for contest in start_contests(replace(mixed, methods=methods))] == ["Half", "Passersby"]
+
+
+def test_two_pairs_of_one_network_are_two_blocks(mixed: Evaluation):
+    table = {table.name: table for table in study_tables(mixed)}["table4"]
+    titles = ["sim-move · Dual · Half: maepose, head simcc", "sim-move · Dual · Passersby: maepose, head simcc"]
+    assert [block.title for block in table.grid.blocks] == titles
+    assert [line.name for line in table.grid.blocks[1].lines][:2] == ["Passersby random", "Passersby"]
+    assert any(said.startswith("p: the row that its block is named after against the row, of ") for said in table.says)
+    for title in titles:
+        assert f">{title}</th>" in statistics_table((table,), mixed)
+
+
+def test_ours_may_be_another_row_than_the_one_whose_start_and_head_are_looked_at(mixed: Evaluation):
+    """Ours is tested where it was run; where it was not, the first other row of ours is. The table says which."""
+    table = main_table(mixed)
+    assert table is not None
+    ours = table.rows.groupby("modality")["ours"].unique().map(list).to_dict()
+    assert ours == {"dual": ["plus"], "rd": ["MAEPose"]}
+    expected = {}
+    for others in (["Half random", "CubeLearn"], mixed.of_kind("floor")):
+        found = compare(folds_by_method(mixed, JUDGED_ON, "move", "rd", ["MAEPose", *others]), "MAEPose")
+        expected |= {pair.other: pair.p_bonferroni for pair in found.pairs}
+    rd = table.rows[table.rows["modality"].eq("rd") & table.rows["p"].notna()].set_index("method")["p_bonferroni"]
+    assert expected
+    assert rd.to_dict() == pytest.approx(expected)
+    assert any(said.startswith("p: MAEPose (RD) / plus (Dual) against the row, ") for said in table.says)
+    assert [said.split(" has ")[0] for said in findings(mixed)] == ["sim-move, RD: MAEPose", "sim-move, Dual: plus"]
+
+
+def test_the_table_says_how_many_of_how_many_people_were_held_out(evaluation: Evaluation, tables: dict[str, Table]):
+    assert tables["table2"].title == "Methods on each data set and modality, each of 3 people held out once"
+    more = main_table(replace(evaluation, people=("p1", "p2", "p3", "p4", "p5")))
+    assert more is not None
+    assert more.title == "Methods on each data set and modality, each of 3 (of 5) people held out once"
+
+
+def test_p_says_whose_row_it_is_of(tables: dict[str, Table]):
+    for name in ("table2", "table3", "table4", "table5"):
+        assert any(said.startswith("p: MAEPose against the row, of mpjpe_norm") for said in tables[name].says)
 
 
 def test_p_is_that_of_the_statistics(evaluation: Evaluation, tables: dict[str, Table]):
@@ -140,15 +236,39 @@ def test_zero_shot_says_how_much_the_error_rises(evaluation: Evaluation, tables:
     assert worse > clean
 
 
+def test_a_rise_is_of_the_people_who_are_in_both_data_sets(evaluation: Evaluation):
+    values = evaluation.values
+    gone = values["test_set"].eq("bystander") & values["held_out"].eq("p3")
+    table = {table.name: table for table in study_tables(replace(evaluation, values=values[~gone]))}["table3"]
+    clean = folds_by_method(evaluation, JUDGED_ON, "move", "dual", ["MAEPose"])["MAEPose"]
+    worse = folds_by_method(evaluation, JUDGED_ON, "bystander", "dual", ["MAEPose"], "move")["MAEPose"]
+    both = ["p1", "p2"]
+    assert clean[both].mean() != pytest.approx(clean.mean(), rel=1e-3)
+    assert _row(table, "MAEPose")["rise_percent"] == pytest.approx(100 * (worse[both].mean() / clean[both].mean() - 1))
+
+
 def test_a_split_inside_recordings_is_shown_as_a_warning(evaluation: Evaluation, tables: dict[str, Table]):
     table = tables["inside-split"]
     person, inside = (_row(table, "MAEPose", split=split)["mpjpe_norm"] for split in ("person", "inside"))
     assert inside < person
     claimed = f"it would have claimed {inside:.4f} for MAEPose"
-    sentence = f"{claimed}, a person never seen costs {person:.4f} ({person / inside:.1f} times that)."
+    sentence = f"{claimed}, a person never seen costs {person:.4f} ({person / inside:.2f} times that)."
     assert any(sentence in said for said in table.says)
+    assert any("not of the same frames" in said for said in table.says)
     assert "p" not in table.rows
     assert inside_table(replace(evaluation, values=evaluation.values[evaluation.values["split"].eq("person")])) is None
+
+
+def test_a_split_inside_recordings_is_of_the_people_who_were_held_out(evaluation: Evaluation):
+    values = evaluation.values
+    never = values["split"].eq("person") & values["held_out"].eq("p3")
+    table = inside_table(replace(evaluation, values=values[~never]))
+    assert table is not None
+    folds = fold_values(values[values["split"].eq("inside") & values["metric"].eq(JUDGED_ON)])
+    ours = folds[folds["method"].eq("MAEPose") & folds["held_out"].isin(["p1", "p2"])]["value"]
+    assert len(ours) == 2
+    assert _row(table, "MAEPose", split="inside")["mpjpe_norm"] == pytest.approx(ours.mean())
+    assert set(table.rows["folds"]) == {2}
 
 
 def test_floors_that_beat_networks_are_pointed_out(evaluation: Evaluation, tmp_path: Path):
@@ -165,8 +285,18 @@ def test_floors_that_beat_networks_are_pointed_out(evaluation: Evaluation, tmp_p
 def test_the_same_study_writes_the_same_bytes(evaluation: Evaluation, tables: dict[str, Table], tmp_path: Path):
     first = write_tables(tmp_path / "a", tables.values(), evaluation)
     second = write_tables(tmp_path / "b", study_tables(evaluation), evaluation)
-    assert len(first) == 3 * len(tables) + 2
+    assert len(first) == 3 * len(tables) + 3
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_a_table_that_the_study_has_no_rows_for_any_more_goes(
+    evaluation: Evaluation, tables: dict[str, Table], tmp_path: Path
+):
+    write_tables(tmp_path, tables.values(), evaluation)
+    (tmp_path / "mine.md").write_text("stays")
+    kept = [table for name, table in tables.items() if name not in ("table5", "inside-split")]
+    written = write_tables(tmp_path, kept, evaluation)
+    assert sorted(tmp_path.iterdir()) == sorted([*written, tmp_path / "mine.md"])
 
 
 def test_csv_gives_the_numbers_back(tables: dict[str, Table]):
