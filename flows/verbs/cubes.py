@@ -21,17 +21,21 @@ def process(
         list[str], typer.Argument(metavar="ID...", help="Recordings, by name or by pattern: 'sim-move-*'.")
     ],
     preset_name: Annotated[
-        str, typer.Option("--preset", help=f"How to make the cube: {' or '.join(PRESETS)}.", show_default=True)
-    ] = "default",
+        str | None,
+        typer.Option(
+            "--preset",
+            help=f"How to make the cube: {' or '.join(PRESETS)}; default: as it was made before, new ones by the preset default.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Make everything anew even where it is current.")] = False,
     root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make cubes, quality reports and pictures of recordings; what is current already is left alone."""
-    from flows.products import make_products
+    from flows.products import config_for, make_products
     from pipeline.recording import matching
 
-    if preset_name not in PRESETS:
+    if preset_name is not None and preset_name not in PRESETS:
         raise typer.BadParameter(f"there is no preset {preset_name!r}; choose {' or '.join(PRESETS)}")
     where = resolved_root(root)
     names = matching(where, recordings)
@@ -45,7 +49,8 @@ def process(
                 bar(done, frames, f"{place}{done} of {frames} frames")
 
             try:
-                made.append(make_products(where, name, PRESETS[preset_name], force=force, on_progress=on_progress))
+                config = config_for(where, name, preset_name)
+                made.append(make_products(where, name, config, force=force, on_progress=on_progress))
             except PipelineError as error:
                 if len(names) == 1:
                     raise

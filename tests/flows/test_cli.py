@@ -13,10 +13,13 @@ import pytest
 from flows.cli import main
 from flows.console import progress_bar
 from pipeline.cfg_text import parse_cfg
+from pipeline.cube import open_cube
+from pipeline.cube_config import CubeConfig, preset
 from pipeline.manifest import RecordingManifest
 from pipeline.recording import create_recording, open_recording
 from pipeline.sealing import seal
 from pipeline.waveform import PRESETS
+from processing.cubes import process_recording
 
 RIG = """
 kind = "simulated"
@@ -136,6 +139,24 @@ def test_a_failure_is_one_sentence_and_exit_code_1(run, words, sentence):
     assert sentence in err
     assert err.splitlines()[-1].startswith("maepose: ")
     assert "Traceback" not in err
+
+
+def test_a_cube_keeps_its_configuration_until_another_preset_is_asked_for(run, tmp_path):
+    root, small = tmp_path / "data", PRESETS["light"].model_copy(update={"samples": 32, "loops": 8})
+    for name in ("made", "ordered"):
+        folder = create_recording(root, RecordingManifest(id=name, simulated=True, waveform=small))
+        (folder / "adc.bin").write_bytes(bytes(small.frame_bytes))
+        seal(folder)
+    only_maps = CubeConfig(products=("rd", "ra"))
+    process_recording(open_recording(root, "made"), root, only_maps)
+    code, out, _ = run("process", "made", "--json")
+    assert (code, json.loads(out)["rebuilt"]) == (0, False)
+    code, out, _ = run("process", "*", "--force", "--json")
+    assert (code, [row["rebuilt"] for row in json.loads(out)["recordings"]]) == (0, [True, True])
+    assert [open_cube(root, name).config for name in ("made", "ordered")] == [only_maps, preset("default")]
+    code, out, _ = run("process", "made", "--preset", "paper", "--json")
+    assert (code, json.loads(out)["rebuilt"]) == (0, True)
+    assert open_cube(root, "made").config == preset("paper")
 
 
 @pytest.mark.parametrize("words", [("--debug", "verify", "nobody"), ("verify", "nobody", "--debug")])
