@@ -23,7 +23,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import sync_folder, write_atomic
 from pipeline.predictions import predictions_of_other_cubes
 from pipeline.pruned import read_pruned
-from pipeline.recording import read_recording, recordings_folder
+from pipeline.recording import open_folder, recordings_folder
 from processing.cube_changes import CubeChange
 from processing.cubes import CubeResult, leftover_recordings, process_recording
 
@@ -234,7 +234,7 @@ def _in_need(root: Path, preset: str | None, going_on: Night, pruned: bool) -> I
         if not path.is_dir() or path.name.startswith("."):
             continue
         try:
-            recording, died = read_recording(path), ""
+            recording, died = open_folder(path), ""
             if recorder_died(root, recording):
                 recording, died = recover_recording(root, recording.id), ", and sealed only now: its recorder had died"
             if not recording.sealed or recording.frame_count == 0:

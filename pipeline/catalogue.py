@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomic
-from pipeline.recording import read_recording, recordings_folder
+from pipeline.recording import open_folder, recordings_folder
 
 COLUMNS: dict[str, str] = {
     "id": "string",
@@ -79,7 +79,7 @@ def _row(folder: Path, known: Mapping[Hashable, Any] | None) -> dict[str, Any]:
     if known is not None and known["manifest_ns"] is not pd.NA and known["manifest_ns"] == written_ns:
         return {name: known[name] for name in COLUMNS}
     try:
-        recording = read_recording(folder)
+        recording = open_folder(folder)
     except PipelineError as error:
         return {"id": folder.name, "problem": str(error)}
     manifest = recording.manifest

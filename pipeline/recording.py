@@ -194,13 +194,27 @@ class Recording:
 
 
 def open_recording(root: Path, recording_id: str) -> Recording:
-    """The recording `recording_id` under `root`; PipelineError when there is none or its manifest cannot be read."""
+    """The recording `recording_id` under `root`; PipelineError when there is none, and as `open_folder`."""
     folder = recording_folder(root, recording_id)
     if not folder.is_dir():
         raise PipelineError(
             f"There is no recording {recording_id!r} under {root}; `maepose list --root {root}` names the ones there are."
         )
-    return read_recording(folder)
+    return open_folder(folder)
+
+
+def open_folder(folder: Path) -> Recording:
+    """The recording in `folder` of `recordings/`.
+
+    Raises PipelineError where its manifest cannot be read or is another name's: all that is derived would go by two names.
+    """
+    recording = read_recording(folder)
+    if recording.id != folder.name:
+        raise PipelineError(
+            f"{folder} holds the recording {recording.id}: the folder was renamed or copied, and must have the recording's name; "
+            f"rename it back to {recording.id}, or, where that is there too, move the copy out of {folder.parent}."
+        )
+    return recording
 
 
 def recording_ids(root: Path) -> list[str]:
@@ -224,7 +238,7 @@ def matching(root: Path, asked: Sequence[str]) -> tuple[str, ...]:
 
 
 def read_recording(folder: Path) -> Recording:
-    """Open a recording folder wherever it lies."""
+    """Open a recording folder wherever it lies and whatever its name, as while it is being made."""
     path = folder / "recording.json"
     try:
         manifest = RecordingManifest.model_validate_json(path.read_bytes())

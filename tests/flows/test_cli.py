@@ -323,6 +323,28 @@ def test_recordings_go_to_a_store_and_come_back(run, tmp_path):
     assert run("fetch", "a", "--root", tmp_path / "other")[0] == 1
 
 
+def test_a_renamed_folder_is_listed_not_uploaded_and_keeps_nobody_from_recovery(run, tmp_path):
+    root, share = tmp_path / "data", tmp_path / "share"
+    share.mkdir()
+    for name in ("a", "going-on"):
+        manifest = RecordingManifest(id=name, simulated=True, waveform=PRESETS["light"])
+        (create_recording(root, manifest) / "adc.bin").write_bytes(name.encode())
+    (root / "store.toml").write_text(f'address = "file://{share}"')
+    seal(root / "recordings/a")
+    (root / "recordings/a").rename(root / "recordings/b")
+    sentence = "recordings/b holds the recording a:"
+    code, out, _ = run("list", "--json")
+    problems = {row["id"]: row["problem"] for row in json.loads(out)["recordings"]}
+    assert (code, set(problems), problems["going-on"]) == (0, {"b", "going-on"}, None)
+    assert sentence in problems["b"]
+    code, _, err = run("upload", "b")
+    assert (code, list(share.iterdir())) == (1, [])
+    assert sentence in err
+    code, out, err = run("recover", "--json")
+    assert (code, [one["recording"] for one in json.loads(out)["recovered"]]) == (1, ["going-on"])
+    assert sentence in err
+
+
 def wait_for_samples(root: Path) -> None:
     """Return once two frames are on disk."""
     deadline = time.monotonic() + 180

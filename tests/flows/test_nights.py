@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -172,6 +173,14 @@ def test_a_recording_whose_recorder_died_is_sealed_and_made(tmp_path):
     assert open_cube(tmp_path, "died").frames == 2
     for name in ("alive", "elsewhere"):
         assert not read_recording(recordings_folder(tmp_path) / name).sealed
+
+
+def test_a_copied_folder_is_noted_and_its_recording_made_once(tmp_path):
+    make_recording(tmp_path, "a", cube=None)
+    shutil.copytree(recordings_folder(tmp_path) / "a", recordings_folder(tmp_path) / "b")
+    _, rows = one_night(tmp_path)
+    assert [(row.recording, row.made) for row in rows] == [("a", True), ("b", False)]
+    assert "holds the recording a:" in rows[1].failed
 
 
 def test_a_full_disk_ends_the_night_with_a_sentence_and_the_next_one_goes_on(tmp_path):

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -221,6 +222,25 @@ def test_a_broken_manifest_is_named(tmp_path):
     (folder / "recording.json").unlink()
     with pytest.raises(PipelineError, match=r"has no recording\.json"):
         open_recording(tmp_path, "r1")
+
+
+def test_a_renamed_or_copied_folder_is_named_with_its_recording(tmp_path):
+    folder, _ = _write(tmp_path, [(0, 192)], 192, "r1")
+    seal(folder)
+    update_catalogue(tmp_path)
+    copied = folder.with_name("r2")
+    shutil.copytree(folder, copied)  # with the manifest's time
+    sentence = rf"{copied} holds the recording r1: .* rename it back to r1, or, where that is there too, move the copy"
+    with pytest.raises(PipelineError, match=sentence):
+        open_recording(tmp_path, "r2")
+    table = update_catalogue(tmp_path).set_index("id")
+    assert pd.isna(table.loc["r1", "problem"])
+    assert "holds the recording r1" in table.loc["r2", "problem"]
+    shutil.rmtree(copied)
+    folder.rename(copied)
+    assert update_catalogue(tmp_path)[["id", "frames"]].isna().to_numpy().tolist() == [[False, True]]
+    copied.rename(folder)
+    assert open_recording(tmp_path, "r1").frame_count == 1
 
 
 def test_the_catalogue_lists_everything_and_can_be_rebuilt(tmp_path):
