@@ -2,7 +2,7 @@
 # Passwords for compose.yaml into .env, and a certificate of this machine's own for the proxy, where there are none yet:
 #   sh deploy/make-secrets.sh [NAME ...]     names and addresses that others reach this machine by; `localhost` is always one
 # Clients trust the certificate by PREFECT_API_SSL_CERT_FILE=deploy/tls/server.crt. One that your institution signed goes into
-# the same two files.
+# the same two files. Run it on the server's machine alone: others get .env and server.crt from there, and no passwords of their own.
 set -eu
 cd "$(dirname "$0")/.."
 umask 077

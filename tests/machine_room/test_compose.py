@@ -67,6 +67,14 @@ def test_every_variable_is_explained():
     assert set(example_variables()) <= used
 
 
+def test_the_rig_trusts_the_certificate_that_the_proxy_shows():
+    """On a machine of its own it comes through the proxy, and nobody else vouches for a certificate of the lab's own making."""
+    trusted = environment(SERVICES["rig"])["PREFECT_API_SSL_CERT_FILE"]
+    assert trusted in [f"/run/secrets/{name}" for name in SERVICES["rig"]["secrets"]]
+    assert trusted == f"{environment(SERVICES['proxy'])['MAEPOSE_TLS']}/server.crt"
+    assert SERVICES["rig"]["secrets"] == ["server.crt"]  # without its key
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_who_waits_waits_for_what_can_come(name):
     for other, condition in (SERVICES[name].get("depends_on") or {}).items():
