@@ -177,6 +177,20 @@ def test_every_link_leads_somewhere(page):
 
 
 @EVERY_PAGE
+def test_every_table_has_a_head_and_as_many_cells_in_each_row(page):
+    """An empty line in the middle makes plain text of all that follows."""
+    broken, lines, cells = [], documents.prose(page).splitlines(), 0
+    for number, line in enumerate(lines):
+        if line.startswith("|"):
+            if not lines[number - 1].startswith("|"):
+                cells = line.count("|")
+                headed = re.fullmatch(r"\|[ :|-]+\|", lines[number + 1]) is not None
+            if not headed or line.replace("\\|", "").count("|") != cells:
+                broken.append(f"{page.relative_to(PROJECT)}:{number + 1}: {line[:60]}")
+    assert broken == []
+
+
+@EVERY_PAGE
 def test_every_file_of_the_project_that_is_named_is_there(page):
     ours = documents.prose(page).partition("## Sources")[0].count("\n") + 1  # behind it stand files of other projects
     named = re.compile(rf"(?:{'|'.join(FOLDERS)})/[\w./-]*[\w/]")
