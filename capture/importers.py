@@ -16,7 +16,7 @@ from capture.import_sources import Imported, ImportRequest, read_source
 from pipeline.building import building_folder
 from pipeline.cube_config import SampleOrder
 from pipeline.errors import PipelineError
-from pipeline.manifest import ID_PATTERN, RecordingManifest, Segment
+from pipeline.manifest import ID_PATTERN, NAME_PATTERN, RecordingManifest, Segment
 from pipeline.recording import Recording, new_recording_id, open_recording, read_recording, write_manifest
 from pipeline.sealing import seal
 
@@ -45,13 +45,18 @@ def import_recording(
     `realign` repairs a stream that was cut off its alignment (see `settle_order`). `session` chooses one of several recordings
     in a packet capture. The manifest's notes tell everything a reader must know, its counters the losses.
 
-    Raises PipelineError for a source that is none of these, too short, or at odds with its configuration; an id that is taken;
-    a data root that is full or cannot be written. Nothing is then left behind.
+    Raises PipelineError for a source that is none of these, too short, or at odds with its configuration; an id that is taken,
+    what is no name; a data root that is full or cannot be written. Nothing is then left behind.
     """
     request = ImportRequest(source, tuple(config_files or ()), card_ip, data_port, config_port, session)
     recording_id = recording_id or new_recording_id(f"import-{source.stem}")
     if not re.fullmatch(ID_PATTERN, recording_id):
         raise PipelineError(f"{recording_id!r} is not a recording id; ids are letters, digits, '.', '_' and '-'.")
+    for what, name in {"participant": participant, "action": action, "room": room}.items():
+        if name is not None and not re.fullmatch(NAME_PATTERN, name):
+            raise PipelineError(
+                f"{name!r} is no name for {what}; names are 1 to 80 letters, digits, spaces and any of _ . , ( ) + -."
+            )
     with building_folder(root, recording_id) as folder:
         imported = read_source(request, folder)
         _check_size(folder, imported, source.name)

@@ -12,9 +12,10 @@ from flows.artifacts import markdown_table, recording_rows, show_markdown, show_
 from flows.asked_paths import path_inside
 from flows.events import emit_recording_closed
 from pipeline.catalogue import update_catalogue
-from pipeline.manifest import ID_PATTERN
+from pipeline.manifest import ID_PATTERN, NAME_PATTERN
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 def run_name() -> str:
@@ -32,8 +33,8 @@ def import_recording(
     recording_id: Id | None = None,
     realign: Literal["no", "pairs", "chirps"] = "no",
     session: Annotated[int, Field(ge=0)] | None = None,
-    participant: str | None = None,
-    action: str | None = None,
+    participant: Name | None = None,
+    action: Name | None = None,
 ) -> str:
     """Bring in a recording that another tool made; returns its id.
 

@@ -10,7 +10,7 @@ from pipeline.waveform import Waveform
 
 Status = Literal["recording", "success", "abort", "recovered"]
 NAME_PATTERN = r"^[\w .,()+-]{1,80}$"
-"""Of people, actions and rooms."""
+"""Of people, actions and rooms as they are recorded or imported; manifests of earlier versions may hold others."""
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 

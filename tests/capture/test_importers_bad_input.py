@@ -48,6 +48,13 @@ def test_a_source_that_is_not_there(refused, tmp_path):
     assert "is not there; name a .bin of mmWave Studio" in refused(tmp_path / "none.bin")
 
 
+@pytest.mark.parametrize("what", ["participant", "action", "room"])
+@pytest.mark.parametrize("name", ["a/b", "p01\n", "", "x" * 81], ids=repr)
+def test_who_what_and_where_are_names(refused, tmp_path, what, name):
+    said = refused(put(tmp_path / "a.bin", STREAM), **{what: name})
+    assert said.startswith(f"{name!r} is no name for {what}; names are 1 to 80 letters")
+
+
 def test_an_empty_file(refused, tmp_path):
     assert "a.bin is empty" in refused(put(tmp_path / "a.bin", b""))
 

@@ -47,12 +47,11 @@ NAMES = {
     ("finetune", "name"): {},
     ("capture-session", "participant"): {},
     ("capture-session", "action"): {},
+    ("import-recording", "participant"): {"source": "there.bin"},
+    ("import-recording", "action"): {"source": "there.bin"},
 }
-"""Parameters that become part of a path and have a pattern."""
+"""Parameters that become part of a path, or are sealed into manifests, and have a pattern."""
 HARMLESS = {
-    # manifests hold them, and no path: there they have a pattern of their own
-    ("import-recording", "participant"),
-    ("import-recording", "action"),
     # looked up among those there are
     ("evaluate-fold", "unit"),
     ("pretrain", "people"),
@@ -148,7 +147,7 @@ NO_NAMES = ("..", ".", "")  # a person may be called so: a recording's name has 
 @pytest.mark.parametrize(("name", "parameter"), NAMES)
 def test_a_name_that_is_a_path_is_refused_before_a_run_begins(name, parameter):
     flow, others = deployed_flows()[name], NAMES[name, parameter]
-    for text in PATH_LIKE if name == "capture-session" else PATH_LIKE + NO_NAMES:
+    for text in PATH_LIKE if parameter in ("participant", "action") else PATH_LIKE + NO_NAMES:
         with pytest.raises(ParameterTypeError):
             flow.validate_parameters({**others, parameter: text})
 
