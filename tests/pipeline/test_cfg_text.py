@@ -205,3 +205,16 @@ def test_rig_settings(tmp_path):
         (tmp_path / "rig.toml").write_text(text)
         with pytest.raises(PipelineError, match=says):
             read_rig(tmp_path)
+
+
+def test_a_cfg_behind_a_link_in_the_data_root_lies_in_it(tmp_path):
+    root, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    for folder in (root, elsewhere):
+        folder.mkdir()
+    (elsewhere / "lab.cfg").write_text(GOOD)
+    (root / "incoming").symlink_to(elsewhere)
+    for inside in ("incoming/lab.cfg", str(root / "incoming/lab.cfg")):  # as it is typed, and as a flow passes it on
+        assert waveform_config(root, inside).waveform.name == "lab.cfg"
+    for outside in ("incoming/../elsewhere/lab.cfg", "../elsewhere/lab.cfg", str(elsewhere / "lab.cfg")):
+        with pytest.raises(PipelineError, match=r"outside the data root .*; copy the .cfg into it, or link it there"):
+            waveform_config(root, outside)
