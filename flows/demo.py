@@ -109,11 +109,15 @@ def _label(demo: Demo) -> None:
 
 
 def _simulate(demo: Demo) -> None:
-    """Make labelled recordings of other people, and their cubes: one session of one person is nothing to learn from."""
+    """Make labelled recordings of other people, and their cubes: one session of one person is nothing to learn from.
+
+    The cubes alone, in this process: runs would judge and draw each of these recordings too, two seconds of a core apiece.
+    """
     waveform = open_recording(demo.root, demo.recording_id).waveform.name
     command = ["simulate", "sim-move", "--people", str(len(OTHER_PEOPLE)), "--frames", str(OTHERS_FRAMES)]
     done = typed(demo, "flows.cli", "maepose", [*command, "--waveform", waveform, "--json"])
     recordings = json.loads(done)["recordings"]
+    tell(f"      making the cubes of these {len(recordings)} recordings, without runs of their own")
     for recording_id in recordings:
         process_recording(open_recording(demo.root, recording_id), demo.root, preset("default"))
     demo.found["learnt from"] = f"{len(recordings)} simulated recordings of {', '.join(OTHER_PEOPLE)}"
@@ -140,7 +144,7 @@ def _finetune(demo: Demo) -> None:
 
 
 def _predict(demo: Demo) -> None:
-    """Predict the session, and draw it beside the pose that needs no radar."""
+    """Predict the session as `maepose predict` does, and draw it beside the pose that needs no radar."""
     from models.checkpoints import read_card
     from models.figures import draw_poses
     from models.predicting import predict
