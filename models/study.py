@@ -170,7 +170,7 @@ def read_study(path: Path) -> StudyConfig:
     except FileNotFoundError:
         raise PipelineError(f"There is no study file {path}; docs/studies.md has one to copy.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PipelineError(f"{path} is not a YAML file that can be read: {' '.join(str(error).split())}.") from None
+        raise PipelineError(f"{path} is not a YAML file that can be read: {_yaml_problem(error)}.") from None
     if not isinstance(said, dict):
         raise PipelineError(f"{path} holds no study: it must name fields (name, data_sets, methods, ...).")
     try:
@@ -180,6 +180,13 @@ def read_study(path: Path) -> StudyConfig:
         where = ".".join(str(part) for part in first["loc"])
         what = first["msg"].removeprefix("Value error, ")
         raise PipelineError(f"{path}: {f'{where}: ' if where else ''}{what}.") from None
+
+
+def _yaml_problem(error: Exception) -> str:
+    """What is wrong and in which line, without the line: whoever reads this need not be allowed to read the file."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem}, line {error.problem_mark.line + 1}"
+    return " ".join(str(error).split())
 
 
 class _Once(yaml.SafeLoader):

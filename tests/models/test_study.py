@@ -96,6 +96,15 @@ def test_what_is_no_study_is_refused(tmp_path, text, said):
         read_study(path)
 
 
+def test_what_cannot_be_read_is_refused_by_line_and_not_quoted(tmp_path):
+    path = tmp_path / ".env"
+    path.write_text("POSTGRES_USER=prefect\nSERVER: lab:of-nobody-else\n")
+    with pytest.raises(PipelineError, match=r"is not a YAML file that can be read: .*, line 2") as error:
+        read_study(path)
+    assert "nobody" not in str(error.value)
+    assert "prefect" not in str(error.value)
+
+
 def test_a_field_given_twice_is_refused(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(STUDY) + "name: other\n")
