@@ -4,7 +4,7 @@ from prefect import flow, get_run_logger
 
 from flows.address import worker_root
 from flows.artifacts import picture, show_markdown, show_table
-from flows.studies import Evaluated, asked_study, evaluate_study
+from flows.studies import Evaluated, asked_results, evaluate_study
 
 
 @flow(name="evaluate", flow_run_name="evaluate-{study}")
@@ -12,10 +12,9 @@ def evaluate(study: str) -> str:
     """Make the tables and pictures of a study anew; returns its folder.
 
     Args:
-        study: File or folder of the study in the data root or the project, or the name of one that was begun.
+        study: File or folder of the study in the data root, or the name of one that was begun.
     """
-    root = worker_root()
-    made = evaluate_study(root, str(asked_study(root, study)))
+    made = evaluate_study(asked_results(worker_root(), study))
     show_evaluation(made)
     return str(made.folder)
 

@@ -22,7 +22,7 @@ def evaluate_fold(study: str, unit: str, device: Device = "auto") -> Outcome:
     """Make one unit's predictions unless they are current; returns `made` or `current`.
 
     Args:
-        study: File of the study in the data root or the project, or the name of one that was begun.
+        study: File of the study in the data root or docs/studies, or the name of one that was begun.
         unit: Name of the unit, as in the study's predictions folder: maepose.dual.move.m01.s42.
         device: Where the network trains; auto takes a GPU where there is one.
     """

@@ -18,6 +18,9 @@ from models.tables import Table, study_tables, write_tables
 from pipeline.errors import PipelineError
 from pipeline.skeleton import JOINTS
 
+KEPT = PROJECT / "docs" / "studies"
+"""Studies that the project keeps: all of it that a flow run reads."""
+
 
 def study_path(root: Path, study: str) -> Path:
     """The file that `study` means: a path (from here, from the data root, from the project), or the name of one that was begun.
@@ -25,7 +28,21 @@ def study_path(root: Path, study: str) -> Path:
     A folder means the study.yaml in it. Raises PipelineError where there is none.
     """
     begun = root / "experiments" / study
-    for path in (Path(study).expanduser(), root / study, PROJECT / study, begun):
+    return _first_there(root, study, (Path(study).expanduser(), root / study, PROJECT / study, begun))
+
+
+def asked_study(root: Path, study: str) -> Path:
+    """The file that a flow run was asked for: in the data root, or one of the project's kept studies; else PipelineError.
+
+    Not looked for where the run works, and judged where it was found: the project holds the passwords of servers.
+    """
+    path_inside(study, root, KEPT)
+    places = (root / study, PROJECT / study, root / "experiments" / study)
+    return _first_there(root, study, tuple(one for one in places if {root, KEPT} & {one, *one.parents}))
+
+
+def _first_there(root: Path, study: str, places: tuple[Path, ...]) -> Path:
+    for path in places:
         found = path / "study.yaml" if path.is_dir() else path
         if found.is_file():
             return found.absolute()
@@ -34,28 +51,28 @@ def study_path(root: Path, study: str) -> Path:
     )
 
 
-def asked_study(root: Path, study: str) -> Path:
-    """`study_path` of what a flow run was asked for; PipelineError for what lies outside data root and project."""
-    path_inside(study, root, PROJECT)
-    return study_path(root, study)
-
-
 def results_folder(root: Path, study: str) -> Path:
-    """Where a study's predictions lie: beside its file, or else under `root`."""
+    """Where a study's predictions lie: beside its own study.yaml, or else under `root`, whose `predictions` are no study's."""
     path = study_path(root, study)
-    if (path.parent / "predictions").is_dir():
+    own = path.name == "study.yaml" and path.parent.resolve() != root.resolve()
+    if own and (path.parent / "predictions").is_dir():
         return path.parent
     return study_folder(root, read_study(path))
 
 
 def finished_results(root: Path, study: str) -> StudyResults:
-    """A study's results; PipelineError naming the units that are missing, and the command that makes them."""
+    """A study's results.
+
+    Raises PipelineError for a file that asks for something else than was run, and for units that are missing, with the command
+    that makes them.
+    """
     folder = results_folder(root, study)
     if not (folder / "study.yaml").exists():
         raise PipelineError(
             f"Nothing of the study {study} has been run under {root}; run `maepose study {study}` first."
         )
     results = read_results(folder)
+    _refuse_other(study_path(root, study), results)
     if results.missing:
         names = ", ".join(unit.name for unit in results.missing[:3]) + (", ..." if len(results.missing) > 3 else "")
         raise PipelineError(
@@ -63,6 +80,40 @@ def finished_results(root: Path, study: str) -> StudyResults:
             f"predictions yet ({names}); make them with `maepose study {study}`, which runs only what is missing."
         )
     return results
+
+
+def asked_results(root: Path, study: str) -> StudyResults:
+    """`finished_results` of what a flow run was asked for; PipelineError for those outside `root`, where a run writes nothing."""
+    file = str(asked_study(root, study))
+    folder = results_folder(root, file)
+    if not folder.is_relative_to(root):
+        raise PipelineError(
+            f"The results of {study} lie in {folder}, outside the data root {root}, and a flow run writes nothing there; "
+            f"copy that folder into {root / 'experiments'}, or type `maepose evaluate --study {folder}`."
+        )
+    return finished_results(root, file)
+
+
+def _refuse_other(path: Path, results: StudyResults) -> None:
+    """Raises PipelineError where a file asks for something else than was run; people it does not name are those of the run."""
+    if path.samefile(results.folder / "study.yaml"):
+        return
+    asked, ran = read_study(path), results.config
+    rules = {
+        name: rule.model_copy(update={"people": rule.people or ran.data_sets[name].people})
+        if name in ran.data_sets
+        else rule
+        for name, rule in asked.data_sets.items()
+    }
+    everybody = tuple(sorted({person for name in asked.trained_sets for person in rules[name].people}))
+    filled = asked.model_copy(update={"people": asked.people or everybody, "data_sets": rules})
+    fields = StudyConfig.model_fields.items()
+    apart = [field.alias or name for name, field in fields if getattr(filled, name) != getattr(ran, name)]
+    if apart:
+        raise PipelineError(
+            f"{path} differs from what was run in {results.folder} ({', '.join(apart)}); run `maepose study {path}`, or evaluate "
+            f"what was run: `maepose evaluate --study {ran.name}`."
+        )
 
 
 @dataclass(frozen=True)
@@ -98,13 +149,12 @@ class Evaluated:
         }
 
 
-def evaluate_study(root: Path, study: str) -> Evaluated:
+def evaluate_study(results: StudyResults) -> Evaluated:
     """Write tables, figures and report of a finished study beside its predictions; the same predictions give the same tables.
 
-    Raises PipelineError where predictions are missing (naming the command that makes them) or do not fit.
+    Raises PipelineError where predictions do not fit.
     """
     began = time.perf_counter()
-    results = finished_results(root, study)
     evaluation = evaluate(results)
     tables = study_tables(evaluation)
     write_tables(results.folder / "tables", tables, evaluation)

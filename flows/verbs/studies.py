@@ -58,16 +58,16 @@ def study(
 
 def evaluate(study: StudyOption, root: RootOption = None, as_json: JsonOption = False) -> None:
     """Tables, figures and report of a finished study, from its stored predictions alone: seconds, nothing is trained."""
-    from flows.studies import evaluate_study
+    from flows.studies import evaluate_study, finished_results
 
-    made = evaluate_study(resolved_root(root), study)
+    made = evaluate_study(finished_results(resolved_root(root), study))
     lines = [*(table.to_markdown() for table in made.tables[:1]), f"Tables, figures and report: {made.folder}"]
     Answer(as_json).give(made.rows(), lines)
 
 
 def report(study: StudyOption, root: RootOption = None, as_json: JsonOption = False) -> None:
     """The report of a finished study: one HTML file that opens from disk. Prints where it lies."""
-    from flows.studies import evaluate_study
+    from flows.studies import evaluate_study, finished_results
 
-    made = evaluate_study(resolved_root(root), study)
+    made = evaluate_study(finished_results(resolved_root(root), study))
     Answer(as_json).give({"study": made.config.name, "report": str(made.report)}, [str(made.report)])

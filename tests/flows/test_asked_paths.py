@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MOD
 
 from flows.asked_paths import name_or_path_inside, path_inside
 from flows.local_server import PROJECT
+from flows.studies import asked_study
 from pipeline.cfg_text import write_cfg
 from pipeline.errors import PipelineError
 from pipeline.manifest import RecordingManifest
@@ -138,6 +139,30 @@ def test_a_path_out_of_the_data_root_is_refused(root, name, parameter, way):
         asked(deployed_flows()[name], {**PATHS[name, parameter], parameter: value})
     assert SECRET not in str(refused.value)
     assert sorted(root.rglob("*")) == before
+
+
+def test_a_study_is_looked_for_in_the_data_root_and_among_those_that_are_kept(root, tmp_path, monkeypatch):
+    """A relative path lies in the data root as it is written, wherever else there is a file of that name."""
+    project, here = tmp_path / "project", tmp_path / "here"
+    for folder in (project / "docs" / "studies" / "kept", here):
+        folder.mkdir(parents=True)
+    for place in (project / ".env", here / ".env", project / "docs" / "studies" / "kept" / "study.yaml"):
+        place.write_text(f"PASSWORD: {SECRET}: x")
+    monkeypatch.setattr("flows.studies.PROJECT", project)
+    monkeypatch.setattr("flows.studies.KEPT", project / "docs" / "studies")
+    monkeypatch.chdir(here)
+    for name, parameter in PATHS:
+        if parameter == "study":
+            with pytest.raises(PipelineError, match=r"There is no study '\.env'"):
+                asked(deployed_flows()[name], {**PATHS[name, parameter], parameter: ".env"})
+    with pytest.raises(PipelineError, match="outside the data root"):
+        asked_study(root, str(project / ".env"))
+    kept = project / "docs" / "studies" / "kept" / "study.yaml"
+    assert asked_study(root, "docs/studies/kept") == asked_study(root, str(kept)) == kept
+    (root / ".env").write_text(f"PASSWORD: {SECRET}: x")
+    with pytest.raises(PipelineError, match="line 1") as refused:
+        asked(deployed_flows()["study"], {"study": ".env"})
+    assert SECRET not in str(refused.value)
 
 
 PATH_LIKE = ("../outside/a", "a/b", "/etc", "a\n", "a\0b", "~", "\\..\\x")

@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+import yaml
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.settings import (
     PREFECT_API_URL,
@@ -21,10 +22,11 @@ from prefect.settings import (
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "models"))
 
 from small_study import record, study_file
-from synthetic_study import write_synthetic_study
+from synthetic_study import PEOPLE, write_synthetic_study
 
 from flows.cli import main
-from flows.studies import results_folder, study_path
+from flows.studies import asked_results, finished_results, results_folder, study_path
+from models.study import write_study
 from pipeline.errors import PipelineError
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -51,6 +53,45 @@ def test_a_study_is_a_file_a_folder_or_a_name(tmp_path, monkeypatch):
     assert results_folder(tmp_path, str(tmp_path / "mine.yaml")) == begun
     with pytest.raises(PipelineError, match="There is no study 'other'"):
         study_path(tmp_path, "other")
+    # predictions of recordings lie in the data root; they are no study's
+    (tmp_path / "predictions").mkdir()
+    shutil.copy(begun / "study.yaml", tmp_path)
+    for name in ("mine.yaml", "study.yaml"):
+        assert results_folder(tmp_path, str(tmp_path / name)) == begun
+
+
+def test_a_file_is_evaluated_only_where_it_is_what_was_run(tmp_path, capsys):
+    begun, mine = tmp_path / "experiments" / "synthetic", tmp_path / "mine.yaml"
+    config = write_synthetic_study(begun, people=PEOPLE[:2], modalities=("rd",), seeds=(1,), bystander=False)
+    said = config.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+    open_ended = said | {"people": [], "data_sets": {name: {"prefix": f"{name}-"} for name in said["data_sets"]}}
+    mine.write_text(yaml.safe_dump(open_ended))
+    assert finished_results(tmp_path, str(mine)).config == config  # whom the run found is filled in
+    changes = {"seeds": [1, 2], "set": {"finetuning.steps": 7}, "people": ["m01"]}
+    mine.write_text(yaml.safe_dump(open_ended | changes))
+    code, out, err = verb(capsys, "evaluate", "--study", mine, "--root", tmp_path)
+    assert (code, out) == (1, "")
+    assert f"{mine} differs from what was run in {begun} (set, seeds, people); run `maepose study {mine}`" in err
+    mine.write_text(yaml.safe_dump(open_ended | {"data_sets": {"move": {"prefix": "move-"}, "yoga": {"prefix": "y-"}}}))
+    with pytest.raises(PipelineError, match=r"\(data_sets\)"):
+        finished_results(tmp_path, str(mine))
+    write_study(begun / "study.yaml", config.model_copy(update={"people": PEOPLE[:1]}))
+    mine.write_text(yaml.safe_dump(open_ended))
+    with pytest.raises(PipelineError, match=r"\(people\)"):  # everybody is asked for, and one was run
+        finished_results(tmp_path, str(mine))
+
+
+def test_a_flow_run_writes_nothing_beside_a_study_that_is_kept_elsewhere(tmp_path, monkeypatch):
+    kept = tmp_path / "project" / "docs" / "studies"
+    write_synthetic_study(kept / "synthetic", people=PEOPLE[:2], modalities=("rd",), seeds=(1,), bystander=False)
+    monkeypatch.setattr("flows.studies.PROJECT", tmp_path / "project")
+    monkeypatch.setattr("flows.studies.KEPT", kept)
+    root = tmp_path / "data"
+    with pytest.raises(PipelineError, match=r"outside the data root .* copy that folder into .*/data/experiments"):
+        asked_results(root, "docs/studies/synthetic")
+    assert sorted(path.name for path in (kept / "synthetic").iterdir()) == ["predictions", "study.yaml", "truth"]
+    shutil.copytree(kept / "synthetic", root / "experiments" / "synthetic")
+    assert asked_results(root, "synthetic").folder == root / "experiments" / "synthetic"
 
 
 def test_tables_are_made_again_without_data_and_to_the_same_bytes(tmp_path, capsys):
@@ -165,4 +206,6 @@ def test_folds_go_to_workers_and_what_nobody_began_is_taken_back(root, client, f
     assert len(files(folder / "predictions")) == 2 * (5 + 1)
     runs = [run for run in client.read_flow_runs(limit=200) if run.id not in before and run.deployment_id is not None]
     assert len(runs) == 2
+    # named from the data root, wherever a worker sees that
+    assert {run.parameters["study"] for run in runs} == {"experiments/small/study.yaml"}
     assert {finished(run.id).state.name for run in runs} <= {"Completed", "Cancelled"}
