@@ -24,7 +24,7 @@ def study(study: str, where: Literal["here", "workers"] = "here", device: Device
     """Run what is missing of a study, then evaluate it; returns its folder. Broken off anywhere, it goes on when run again.
 
     Args:
-        study: YAML file of the study in the data root or the project, or the name of one that was begun.
+        study: YAML file of the study in the data root or docs/studies, or the name of one that was begun.
         where: One fold after the other in this run, or also on every worker of the pool that is free.
         device: Where networks train; auto takes a GPU where there is one.
     """
@@ -32,8 +32,9 @@ def study(study: str, where: Literal["here", "workers"] = "here", device: Device
     from models.study_reconstruction import draw_study_reconstruction
 
     root, logger = worker_root(), get_run_logger()
-    file = asked_study(root, study)
-    path, opened = str(file), open_study(root, file)
+    opened = open_study(root, asked_study(root, study))
+    there = opened.folder.relative_to(root)  # another worker may see the data root at another place
+    path = str(there / "study.yaml")
     bar = ProgressBar("study-progress", opened.config.name, logger.warning)
     missing = [unit for unit in opened.units if not opened.is_current(unit)]
     logger.info("%d of %d units are to be made", len(missing), len(opened.units))
@@ -53,7 +54,7 @@ def study(study: str, where: Literal["here", "workers"] = "here", device: Device
     finally:
         _take_back(sent)
     draw_study_reconstruction(opened)
-    folder = str(evaluate(str(opened.folder)))
+    folder = str(evaluate(str(there)))
     rows = {"study": opened.config.name, "units": len(opened.units), "made here": made, "folder": folder}
     show_table("study", rows, description=path)
     return folder

@@ -159,6 +159,11 @@ def test_a_study_is_looked_for_in_the_data_root_and_among_those_that_are_kept(ro
         asked_study(root, str(project / ".env"))
     kept = project / "docs" / "studies" / "kept" / "study.yaml"
     assert asked_study(root, "docs/studies/kept") == asked_study(root, str(kept)) == kept
+    # a fold is asked for by a path from the data root, which another worker sees elsewhere
+    (tmp_path / "mounted").symlink_to(root)
+    shutil.copytree(kept.parent, root / "experiments" / "small")
+    for there in (root, tmp_path / "mounted"):
+        assert asked_study(there, "experiments/small/study.yaml").is_relative_to(there)
     (root / ".env").write_text(f"PASSWORD: {SECRET}: x")
     with pytest.raises(PipelineError, match="line 1") as refused:
         asked(deployed_flows()["study"], {"study": ".env"})

@@ -1,4 +1,4 @@
-"""A pool served by workers on two machines, each with a name, an address and a card of its own: a study fans out to both."""
+"""A pool served by workers on two machines, each with a name, an address, a card and a mount of its own: a study fans out to both."""
 
 import os
 import re
@@ -96,14 +96,17 @@ def test_folds_of_a_study_are_shared_by_two_machines_and_each_is_made_once(tmp_p
     study_file(root, modalities=list(MODALITIES))
     with machines("lab-a", "lab-b") as both, prefect_server(tmp_path, both[0].gateway) as api_url, ExitStack() as stack:
         client = stack.enter_context(SyncPrefectClient(api_url))
-        own = {"PREFECT_API_URL": api_url, "MAEPOSE_ROOT": str(root), "PREFECT_WORKER_QUERY_SECONDS": "1"}
-        asking = clean_environment(**own, PREFECT_HOME=str(tmp_path / "client"))
+        own = {"PREFECT_API_URL": api_url, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+        asking = clean_environment(**own, MAEPOSE_ROOT=str(root), PREFECT_HOME=str(tmp_path / "client"))
         typed("maepose", "deploy", "--training-pool", "gpu", environment=asking)
         workers: dict[str, tuple[Machine, int]] = {}
         for card, machine in enumerate(both):
+            mounted = tmp_path / f"mounted-on-{machine.name}"
+            mounted.symlink_to(root)
             words = ["-m", "prefect", "worker", "start", "--pool", "gpu", "--limit", "1", "--name", machine.name]
             there = clean_environment(
                 **own,
+                MAEPOSE_ROOT=str(mounted),
                 PREFECT_HOME=str(tmp_path / machine.name),
                 CUDA_VISIBLE_DEVICES=str(card),
                 PYTHONUNBUFFERED="1",
