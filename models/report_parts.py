@@ -120,8 +120,8 @@ def statistics_table(tables: tuple[Table, ...], evaluation: Evaluation) -> str:
 
 
 def data_cards(results: StudyResults, evaluation: Evaluation) -> str:
-    """A data set a column, as HTML."""
-    cards = {evaluation.titles[name]: _card(results, evaluation, name) for name in results.config.data_sets}
+    """A data set that is tested a column, as HTML."""
+    cards = {evaluation.titles[name]: _card(results, evaluation, name) for name in evaluation.simulated}
     heads = tuple(cards)
     lines = [Line(key, tuple(Cell(card[key]) for card in cards.values())) for key in next(iter(cards.values()))]
     return html(Grid("", (("", len(heads)),), heads, (Block("", tuple(lines)),)))

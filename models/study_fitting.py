@@ -48,17 +48,17 @@ def fit_network(
     row, split = row_of(study.config, unit), study.data.split(unit)
     unseen = split if unit.split == "person" else Split(split.train, split.validation, ())  # inside: all have been seen
     preset = _of_part(study.config.preset_of(row, unit.reads, unit.seed), unit)
-    encoder, pretraining = None, None
+    encoder, pretraining, begun = None, None, Split((), (), ())
     if row.start == "pretrained":
         pretraining = _pretraining_run(study, unit, preset)
         with claimed(study, pretraining.path.name, wait=wait) as mine:
             if not mine:
                 return None
-            run = study.data.pretraining_split(unit)
+            begun = study.data.pretraining_split(unit)
             encoder = _timed(
                 pretraining.path,
                 lambda: pretrain(
-                    root, run, preset, pretraining.path, name=study.config.preset, held_out=unit.held_out,
+                    root, begun, preset, pretraining.path, name=study.config.preset, held_out=unit.held_out,
                     on_progress=_told(on_progress, "pre-training"), machine=machine,
                 ),
             )  # fmt: skip
@@ -94,6 +94,7 @@ def fit_network(
         pretraining_seconds=_seconds(pretraining.path) if pretraining else 0.0,
         train=split.train,
         validation=split.validation,
+        pretrained_on=(*begun.train, *begun.validation),
         card=card.model_dump(mode="json", exclude={"recordings", "validation"}),
         run=fitting.path.name,
         pretraining_run=pretraining.path.name if pretraining else None,
@@ -182,15 +183,15 @@ def _pretraining_run(study: Study, unit: Unit, preset: Preset) -> RunFolder:
     """Its name says what it depends on, so that units of other rows and data sets which ask for the same share it."""
     split = study.data.pretraining_split(unit)
     settings = [part.model_dump(mode="json") for part in (preset.clip, preset.masked, preset.pretraining)]
-    cubes = [study.cubes(split.train), study.cubes(split.validation)]
+    clips = [study.clips(split.train), study.clips(split.validation)]
     who = slug(unit.held_out) if unit.held_out is not None else "inside-recordings"
-    key = sha256_json([STUDY_VERSION, settings, unit.held_out, cubes, split.train, split.validation])
+    key = sha256_json([STUDY_VERSION, settings, unit.held_out, clips, split.train, split.validation])
     return _run(study, f"pretrain.{unit.modality}.{who}.s{unit.seed}", key)
 
 
 def _fitting_key(study: Study, unit: Unit, preset: Preset, split: Split, pretraining: RunFolder | None) -> str:
     settings = [part.model_dump(mode="json") for part in (preset.clip, preset.pose, preset.finetuning)]
-    data = [[names, study.cubes(names), study.labels(names)] for names in (split.train, split.validation)]
+    data = [[names, study.read_of(names)] for names in (split.train, split.validation)]
     return sha256_json([STUDY_VERSION, settings, data, pretraining.path.name if pretraining else None])
 
 

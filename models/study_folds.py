@@ -70,12 +70,22 @@ class StudyData:
         rows = rows if person is None else rows[rows["participant"] == person]
         return tuple(sorted(set(rows["id"]) - self.mixed))
 
+    def tested_people(self, data_set: str) -> tuple[str, ...]:
+        """Whom some unit is held out of and tested on in a data set."""
+        trained_on = [name for name in self.config.trained_sets if data_set in self.config.tested_sets(name)]
+        held_out = {person for name in trained_on for person in self.config.folds(name)}
+        return tuple(
+            person for person in self.config.people if person in held_out and self.recordings_of(data_set, person)
+        )
+
     def participants(self) -> dict[str, str]:
         """Who each recording is about."""
         return dict(zip(self.table["id"], self.table["participant"], strict=True))
 
     def check(self) -> None:
-        """Raises PipelineError for a fold whose person cannot be separated from the others, or that has no labels."""
+        """Raises PipelineError for a fold whose person cannot be separated from the others or that has no labels, and for a
+        zero-shot test of nobody.
+        """
         for data_set in self.config.data_sets:
             for name in self.of_set(data_set)["id"]:
                 if not labels_path(self.root, name).exists():
@@ -95,8 +105,25 @@ class StudyData:
                         "record or simulate one, or leave the person out of `people`."
                     )
 
+        for data_set in sorted(self.config.test_only):
+            if not self.tested_people(data_set):
+                raise PipelineError(
+                    f"zero_shot: nobody who is held out of the data set trained on has a recording in data set {data_set} that "
+                    "could be tested; name somebody of it in `people`, or leave the test out."
+                )
+
+    @cached_property
+    def _divided(self) -> dict[tuple[str, str | None], Split]:
+        """Those of `_without` that were asked for: hundreds of units share a few."""
+        return {}
+
     def _without(self, data_set: str, person: str | None) -> Split:
         """A data set's recordings divided, with none that shows `person` but in the test."""
+        if (data_set, person) not in self._divided:
+            self._divided[data_set, person] = self._divide(data_set, person)
+        return self._divided[data_set, person]
+
+    def _divide(self, data_set: str, person: str | None) -> Split:
         rows, seed = self.of_set(data_set), self.config.split_seed
         if person is None:
             return leave_none_out(rows, seed)
@@ -155,6 +182,12 @@ def resolve(root: Path, config: StudyConfig) -> StudyData:
         )
     filled = config.model_copy(update={"data_sets": rules, "people": config.people or tuple(everybody)})
     return StudyData(root, filled, whole)
+
+
+def who_does_what(root: Path, recording_id: str) -> list[object]:
+    """What a manifest says, and may be corrected in, of people and actions: it decides who is tested and where clips end."""
+    manifest = open_recording(root, recording_id).manifest
+    return [manifest.participant, manifest.others, [segment.model_dump(mode="json") for segment in manifest.segments]]
 
 
 def _matching(root: Path, name: str, rule: DataSetRule) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 from models.study import StudyConfig, read_study, write_study
-from models.study_folds import StudyData, resolve
-from models.study_store import read_making, read_truth
+from models.study_folds import StudyData, resolve, who_does_what
+from models.study_store import read_making, read_truth, write_keys
 from models.study_truth import write_truths
 from models.study_units import STUDY_VERSION, Unit, asked, settings, study_folder, units
 from pipeline.cube import open_cube
@@ -35,10 +35,17 @@ class Study:
         return units(self.config)
 
     @cached_property
-    def _digests(self) -> dict[str, tuple[str, str]]:
-        """Cube key and digest of the labels of each recording."""
+    def _digests(self) -> dict[str, tuple[str, str, str]]:
+        """Cube key, digest of the labels, and of who does what when, of each recording."""
         root, names = self.data.root, self.data.table["id"]
-        return {name: (open_cube(root, name).key, sha256_file(labels_path(root, name))) for name in names}
+        return {
+            name: (
+                open_cube(root, name).key,
+                sha256_file(labels_path(root, name)),
+                sha256_json(who_does_what(root, name)),
+            )
+            for name in names
+        }
 
     def unit(self, name: str) -> Unit:
         """The unit called `name`; PipelineError naming some that there are."""
@@ -48,24 +55,32 @@ class Study:
             raise PipelineError(f"The study {self.config.name} has no unit {name!r}; there are {some}, ...")
         return found
 
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """What each unit's predictions depend on, by its name."""
+        return {unit.name: self._key(unit) for unit in self.units}
+
     def key(self, unit: Unit) -> str:
         """What a unit's predictions depend on."""
-        tested = [(name, self.cubes(names), self.labels(names)) for name, names in self.data.tested(unit).items()]
+        return self.keys[unit.name]
+
+    def _key(self, unit: Unit) -> str:
+        tested = [(name, self.read_of(names)) for name, names in self.data.tested(unit).items()]
         split = self.data.split(unit)
-        read = [*self.cubes(split.train), *self.cubes(split.validation)]
-        read += [*self.labels(split.train), *self.labels(split.validation)]
         begun = self.data.pretraining_split(unit)
-        encoder = [self.cubes(begun.train), self.cubes(begun.validation)] if unit.kind == "network" else []
+        encoder = [self.clips(begun.train), self.clips(begun.validation)] if unit.kind == "network" else []
         said = [asked(self.config, unit), settings(self.config, unit)]
-        return sha256_json([STUDY_VERSION, said, tested, read, encoder])
+        return sha256_json(
+            [STUDY_VERSION, said, tested, self.read_of(split.train), self.read_of(split.validation), encoder]
+        )
 
-    def cubes(self, recordings: tuple[str, ...]) -> list[str]:
-        """Keys of their cubes."""
-        return [self._digests[name][0] for name in recordings]
+    def clips(self, recordings: tuple[str, ...]) -> list[tuple[str, str]]:
+        """What their clips depend on: keys of their cubes, and digests of who does what when."""
+        return [(self._digests[name][0], self._digests[name][2]) for name in recordings]
 
-    def labels(self, recordings: tuple[str, ...]) -> list[str]:
-        """Digests of their labels."""
-        return [self._digests[name][1] for name in recordings]
+    def read_of(self, recordings: tuple[str, ...]) -> list[tuple[str, str, str]]:
+        """What their labelled clips depend on: as `clips`, and digests of their labels."""
+        return [self._digests[name] for name in recordings]
 
     def is_current(self, unit: Unit) -> bool:
         """Whether a unit's predictions are there and are those of this study over this data."""
@@ -82,7 +97,7 @@ def open_study(root: Path, path: Path) -> Study:
     data = resolve(root, read_study(path))
     study = Study(data, study_folder(root, data.config))
     data.check()
-    _ = study._digests
+    write_keys(study.folder, study.keys)  # before the truth changes: from here on what is stale counts as missing
     write_truths(data, study.folder)
     _check_labelled(study)
     write_study(study.folder / "study.yaml", data.config)
@@ -90,19 +105,17 @@ def open_study(root: Path, path: Path) -> Study:
 
 
 def _check_labelled(study: Study) -> None:
-    """Raises PipelineError for a fold in which not one joint of one clip is labelled, and a zero-shot test of nobody."""
-    config = study.config
-    for data_set in config.data_sets:
+    """Raises PipelineError for somebody of whom not one joint of one clip is labelled in a data set they are tested in."""
+    for data_set in study.config.data_sets:
         truth, _ = read_truth(study.folder, data_set)
         labelled = set(truth.loc[truth["confidence"] > 0, "person"])
-        blind = [person for person in config.folds(data_set) if person not in labelled]
-        if blind and data_set not in config.test_only:
+        blind = [person for person in study.data.tested_people(data_set) if person not in labelled]
+        if blind:
+            where = f"data_sets.{data_set}.people" if data_set in study.config.test_only else "`people`"
             raise PipelineError(
                 f"The fold of {blind[0]} in data set {data_set} has no labels: no clip shows a joint at a target frame; "
-                "label their recordings anew, or leave them out of `people`."
+                f"label their recordings anew, record longer ones, or leave them out of {where}."
             )
-        if not labelled:
-            raise PipelineError(f"zero_shot: nobody who is held out has a labelled clip in data set {data_set}.")
 
 
 @contextmanager

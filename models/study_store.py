@@ -1,6 +1,8 @@
 """What a study leaves on disk, `experiments/<study>/`: enough to make every table again without recordings, cubes or weights.
 
 study.yaml                     the study, with everybody named (`models.study_folds.resolve`)
+keys.json                      unit -> the key its predictions need, by the data as they were when the study was last opened: with
+                               another they are stale. A study that was kept does without
 predictions/<unit>.parquet     test_set, recording, frame, joint, u, v of every labelled target frame of the tested recordings;
                                how it was made (`UnitMaking`) in the metadata under `making`
 truth/<data set>.parquet       labels of the same frames, by recording, frame and joint; what is known of each recording
@@ -97,6 +99,7 @@ class UnitMaking(Frozen):
     pretraining_seconds: float = Field(0.0, description="shared by every unit that begins from the same encoder")
     train: tuple[str, ...] = Field((), description="recordings fitted to")
     validation: tuple[str, ...] = ()
+    pretrained_on: tuple[str, ...] = Field((), description="recordings that its encoder was fitted to and chosen by")
     card: dict[str, Any] = Field(default_factory=dict, description="the model's card without its recordings")
     run: str | None = Field(None, description="folder of the training run, under runs/")
     pretraining_run: str | None = None
@@ -113,7 +116,7 @@ class StudyResults:
     makings: dict[str, UnitMaking]
     """By the unit's name, in the study's order."""
     missing: tuple[Unit, ...]
-    """Units without predictions, or with those of a study that was asked otherwise."""
+    """Units without predictions, or with those of a study that was asked otherwise or over other data."""
     truth: pd.DataFrame
     """Columns `TRUE`."""
     recordings: pd.DataFrame
@@ -137,6 +140,30 @@ def predictions_path(folder: Path, unit: Unit | str) -> Path:
 def truth_path(folder: Path, data_set: str) -> Path:
     """Where a data set's labels lie."""
     return folder / "truth" / f"{data_set}.parquet"
+
+
+def write_keys(folder: Path, keys: dict[str, str]) -> None:
+    """Write which key each unit's predictions need, by its name; a file that says so already is left alone."""
+    path, text = folder / "keys.json", json.dumps(keys, indent=0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text() != text:
+            write_atomic(path, text)
+    except OSError as error:
+        raise PipelineError(
+            f"{path} cannot be written ({error.strerror}); make room or choose another root."
+        ) from error
+
+
+def read_keys(folder: Path) -> dict[str, str] | None:
+    """Which key each unit's predictions need; None for a study that was kept without. PipelineError for a damaged file."""
+    path = folder / "keys.json"
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise PipelineError(f"{path} is damaged ({error}); run the study again, which writes it.") from None
 
 
 def write_predictions(folder: Path, making: UnitMaking, rows: pd.DataFrame) -> Path:
@@ -195,16 +222,17 @@ def read_results(folder: Path) -> StudyResults:
     """Everything a study's folder holds.
 
     Raises PipelineError where it holds no resolved study, or no truth of a data set that is tested. Units whose predictions are
-    not there are `missing`, and no error.
+    not there, or stale, are `missing`, and no error.
     """
     path = folder / "study.yaml"
     if not path.exists():
         raise PipelineError(f"{folder} holds no study (study.yaml is not there); `maepose study` makes one.")
-    config = read_study(path)
+    config, keys = read_study(path), read_keys(folder)
     makings, missing = {}, []
     for unit in units(config):
         making = read_making(folder, unit)
-        if making is None or making.asked != asked(config, unit):
+        stale = making is not None and keys is not None and keys.get(unit.name) != making.key
+        if making is None or stale or making.asked != asked(config, unit):
             missing.append(unit)
         else:
             makings[unit.name] = making

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from models.clips import clip_table
 from models.config import ClipConfig
 from models.metrics import HIPS, SHOULDERS
-from models.study_folds import INSIDE_TEST, StudyData
-from models.study_store import TestedRecording, read_truth_key, write_truth
+from models.study_folds import INSIDE_TEST, StudyData, who_does_what
+from models.study_store import TRUE, TestedRecording, read_truth_key, write_truth
 from pipeline.camera_frames import StreamIntrinsics
 from pipeline.errors import PipelineError
 from pipeline.labels import label_arrays, labels_path, read_labels
@@ -26,21 +26,28 @@ TRUTH_VERSION = "1"
 def write_truths(data: StudyData, folder: Path) -> None:
     """Write the labels of every data set at every frame that some unit may be tested at, where they are not current.
 
-    Raises PipelineError for a recording without cube or labels, and where no clip fits.
+    None of a data set that nobody is held out of: it serves training alone. Raises PipelineError for a recording without cube or
+    labels, and where no clip fits.
     """
     clip, inside = clip_shape(data), data.config.inside_split
     for data_set in data.config.data_sets:
         recordings = tested_recordings(data, data_set)
-        labels = [[name, sha256_file(labels_path(data.root, name))] for name in recordings]
-        key = sha256_json([TRUTH_VERSION, labels, clip.model_dump(mode="json"), inside])
+        described = [_described(data.root, name) for name in recordings]
+        labels = [
+            [name, sha256_file(labels_path(data.root, name)), who_does_what(data.root, name)] for name in recordings
+        ]
+        said = [one.model_dump(mode="json") for one in described]
+        key = sha256_json([TRUTH_VERSION, labels, said, clip.model_dump(mode="json"), inside])
         if read_truth_key(folder, data_set) == key:
+            continue
+        if not recordings:
+            write_truth(folder, data_set, pd.DataFrame(columns=list(TRUE)), [], key)
             continue
         clips = clip_table(data.root, recordings, clip, stride=clip.frames, labelled=False)
         if inside and data_set in data.config.trained_sets:
             clips = pd.concat([clips, _last_clips(data, data_set, recordings, clip)])
         of_each = {str(name): rows for name, rows in clips.groupby("recording", sort=True)}
         rows = [_labels(data.root, name, starts, clip) for name, starts in of_each.items()]
-        described = [_described(data.root, name) for name in recordings]
         write_truth(folder, data_set, pd.concat(rows, ignore_index=True), described, key)
 
 
@@ -48,7 +55,8 @@ def tested_recordings(data: StudyData, data_set: str) -> tuple[str, ...]:
     """Recordings of a data set that some unit is tested on: of people held out, or of everybody where it is split inside."""
     if data.config.inside_split and data_set in data.config.trained_sets:
         return data.recordings_of(data_set)
-    return tuple(sorted(name for person in data.config.people for name in data.recordings_of(data_set, person)))
+    people = data.tested_people(data_set)
+    return tuple(sorted(name for person in people for name in data.recordings_of(data_set, person)))
 
 
 def clip_shape(data: StudyData) -> ClipConfig:

@@ -68,6 +68,10 @@ def test_what_is_damaged_is_missing_or_refused(folder):
     assert unit in read_results(folder).missing
     with pytest.raises(PipelineError, match="holds no predictions of a study; run the study again"):
         read_predictions(folder, unit)
+    (folder / "keys.json").write_text("[1]")
+    with pytest.raises(PipelineError, match=r"keys.json is damaged .* run the study again"):
+        read_results(folder)
+    (folder / "keys.json").unlink()
     truth_path(folder, "yoga").write_bytes(b"PAR1")
     with pytest.raises(PipelineError, match=r"yoga.parquet is no table of labels"):
         read_results(folder)
