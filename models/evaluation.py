@@ -58,7 +58,7 @@ class Evaluation:
     titles: dict[str, str]
     """Of the data sets, in the study's order."""
     simulated: dict[str, bool]
-    """By data set."""
+    """By data set that is tested."""
     scale_source: dict[str, str]
     """By data set; `none` where some fold has no scale."""
 
@@ -105,7 +105,7 @@ def evaluate(results: StudyResults) -> Evaluation:
             sorted({one for name in results.config.trained_sets for one in results.config.data_sets[name].people})
         ),
         titles={name: rule.title or name for name, rule in results.config.data_sets.items()},
-        simulated={name: bool(simulated[name]) for name in results.config.data_sets},
+        simulated={name: bool(simulated[name]) for name in results.config.data_sets if name in simulated.index},
         scale_source=measured.scale_source,
     )
 
@@ -217,12 +217,17 @@ def _by_person(rows: pd.DataFrame, truth: TruthFrames, unit: Unit) -> list[tuple
 
 
 def _refuse_trained_on(results: StudyResults) -> None:
-    theirs = results.recordings.groupby("person")["recording"].agg(set).to_dict()
+    """Raises PipelineError where a recording that shows a held-out person, as participant or bystander, was trained on."""
+    shown: dict[str, set[str]] = {}
+    for recording, person, others in results.recordings[["recording", "person", "others"]].itertuples(index=False):
+        for one in (person, *others):
+            shown.setdefault(one, set()).add(recording)
     for making in results.makings.values():
         person = making.unit.held_out
-        both = sorted(theirs.get(person, set()) & {*making.train, *making.validation}) if person else []
+        learnt = {*making.train, *making.validation, *making.pretrained_on}
+        both = sorted(shown.get(person, set()) & learnt) if person else []
         if both:
             raise PipelineError(
-                f"{person} is held out of {making.unit.name} but {both[0]}, a recording of theirs, was trained on; "
+                f"{person} is held out of {making.unit.name} but {both[0]}, which shows them, was trained on; "
                 "remove its predictions and run the study again."
             )

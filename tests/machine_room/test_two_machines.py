@@ -1,4 +1,4 @@
-"""A pool served by workers on two machines, each with a name, an address, a card and a mount of its own: a study fans out to both."""
+"""A pool served by workers on two machines, each with name, address, card and mount of its own: a study fans out to both."""
 
 import os
 import re

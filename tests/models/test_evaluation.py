@@ -10,7 +10,7 @@ import pytest
 from made_study import made_study, made_truth, small_config
 
 from models.evaluation import Evaluation, evaluate, folds_by_method, require_measure, summary
-from models.study_store import predictions_path, read_making, read_results, write_predictions
+from models.study_store import predictions_path, read_making, read_results, read_truth, write_predictions, write_truth
 from models.study_units import units
 from models.truth_frames import TruthFrames, truth_frames
 from models.unit_measures import UnitRows, bins_of, measure
@@ -253,8 +253,20 @@ def test_a_person_in_training_and_test_is_refused(folder: Path, tmp_path: Path):
     rows = read_results(copy).predictions(unit)
     write_predictions(copy, making.model_copy(update={"train": ("move-p1-0", "bystander-p2-0")}), rows)
     with pytest.raises(
-        PipelineError, match=r"p2 is held out of .* but bystander-p2-0, a recording of theirs, was trained on"
+        PipelineError, match=r"p2 is held out of .* but bystander-p2-0, which shows them, was trained on"
     ):
+        evaluate(read_results(copy))
+    # so is one whose encoder saw them, and one that saw them walk past
+    write_predictions(copy, making.model_copy(update={"pretrained_on": ("move-p1-0", "move-p2-1")}), rows)
+    with pytest.raises(PipelineError, match=r"p2 is held out of .* but move-p2-1, which shows them"):
+        evaluate(read_results(copy))
+    truth, described = read_truth(copy, "bystander")
+    seen = [
+        one.model_copy(update={"others": ("p2",)}) if one.recording == "bystander-p1-3" else one for one in described
+    ]
+    write_truth(copy, "bystander", truth, seen)
+    write_predictions(copy, making.model_copy(update={"train": ("move-p1-0", "bystander-p1-3")}), rows)
+    with pytest.raises(PipelineError, match=r"p2 is held out of .* but bystander-p1-3, which shows them"):
         evaluate(read_results(copy))
 
 
