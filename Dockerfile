@@ -31,6 +31,8 @@ FROM python:3.11-slim-bookworm AS run
 RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 ENV PATH=/opt/venv/bin:$PATH HOME=/home/maepose PYTHONUNBUFFERED=1 NUMBA_CACHE_DIR=/tmp/numba MPLCONFIGDIR=/tmp/matplotlib \
     MAEPOSE_ROOT=/data DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false PREFECT_WORKER_WEBSERVER_HOST=127.0.0.1
+# Prefect unpacks its UI when the server starts: beside its own code, which nobody can write to here, there would be none.
+ENV PREFECT_UI_STATIC_DIRECTORY=/tmp/prefect-ui
 # The home is everybody's: compose.yaml runs the image as the person who owns the data.
 RUN useradd --create-home --uid 10001 maepose && chmod 1777 /home/maepose && mkdir /data && chown maepose /data
 COPY --from=build /opt/venv /opt/venv

@@ -76,7 +76,7 @@ class Builder:
 
     @contextmanager
     def container(self, image: str, data: Path) -> Iterator["Container"]:
-        """A container of the image with `data` as its /data."""
+        """A container of the image with `data` as its data root."""
         name = self("from", "--pull-never", image).stdout.strip()
         try:
             yield Container(self, name, data)
@@ -93,7 +93,9 @@ class Container:
     data: Path
 
     def __call__(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.builder("run", "--volume", f"{self.data}:/data", self.name, "--", *words, check=check)
+        # not over /data: buildah 1.28 lays the image's own VOLUME over what is mounted there
+        where = ["--volume", f"{self.data}:/lab", "--env", "MAEPOSE_ROOT=/lab"]
+        return self.builder("run", *where, self.name, "--", *words, check=check)
 
 
 def pip_files() -> list[Path]:
@@ -114,11 +116,15 @@ well() {{
 }}
 prefect server start --host 127.0.0.1 --port {port} > /tmp/server.log 2>&1 &
 programs=$!
-trap 'kill $programs; wait' EXIT
+trap 'kill -9 $programs' EXIT
 for second in $(seq 600); do
     well {port}/api/ready 2> /dev/null && break
     sleep 1
 done
+python -c "import urllib.request as web; assert b'<html' in web.urlopen('http://127.0.0.1:{port}').read().lower()" || {{
+    cat /tmp/server.log
+    exit 1
+}}
 maepose deploy
 prefect worker start --pool cpu --type process --with-healthcheck > /tmp/worker.log 2>&1 &
 programs="$! $programs"
@@ -166,7 +172,7 @@ def check(builder: Builder, ports: tuple[int, int], target: str = "cpu") -> Iter
         yield f"numba's OpenMP layer and torch {layer.stdout.split()[-1]} load"
         run("sh", "-c", LIFE.format(port=ports[0], health=ports[1]))
         assert list((data / "cubes").glob("a.zarr"))
-        yield "a worker from it imported a recording and made its cube, for a server from it"
+        yield "a worker from it imported a recording and made its cube, for a server from it that shows the UI"
 
 
 def main() -> None:
