@@ -168,8 +168,11 @@ def check(builder: Builder, ports: tuple[int, int], target: str = "cpu") -> Iter
         assert run("touch", "/app/x", "/opt/venv/x", check=False).returncode != 0
         assert run("python", "-c", "import pytest", check=False).returncode != 0
         yield "it cannot change its own code, and has no developers' tools"
-        layer = run("python", "-c", "import numba.np.ufunc.omppool, torch, torchvision; print(torch.__version__)")
-        yield f"numba's OpenMP layer and torch {layer.stdout.split()[-1]} load"
+        libraries = (
+            "import numba.np.ufunc.omppool, torch, pipeline.torchvision_cpu as vision; vision.import_torchvision()"
+        )
+        layer = run("python", "-c", f"{libraries}; print(torch.__version__)")
+        yield f"numba's OpenMP layer, torch {layer.stdout.split()[-1]} and torchvision load"
         run("sh", "-c", LIFE.format(port=ports[0], health=ports[1]))
         assert list((data / "cubes").glob("a.zarr"))
         yield "a worker from it imported a recording and made its cube, for a server from it that shows the UI"
