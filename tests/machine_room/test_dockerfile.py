@@ -49,6 +49,10 @@ def test_the_image_runs_as_a_user_by_number_and_says_how_it_is():
     (health,) = [rest for word, rest in run if word == "HEALTHCHECK"]
     assert '["python", "-m", "flows.health"]' in health
     assert not any(word == "USER" for stage in ("gpu", "cpu") for word, _ in stages()[stage])
+    # what is unpacked at run time lies where that user may write
+    said = dict(entry.split("=", 1) for word, rest in run if word == "ENV" for entry in rest.split())
+    for name in ("PREFECT_UI_STATIC_DIRECTORY", "NUMBA_CACHE_DIR", "MPLCONFIGDIR"):
+        assert said[name].startswith("/tmp/"), name
 
 
 def test_nothing_secret_and_nothing_loose():
