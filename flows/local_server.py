@@ -179,9 +179,8 @@ def _claimed_port(port: int | None) -> Iterator[int]:
                 taken = not take_lock(claim.enter_context(open_lock(lock)))
             except OSError:
                 continue
-            if (
-                not taken and _free(number) is not None
-            ):  # still: who had the lock before may have let it go because it listens
+            # still free: who had the lock before may have let it go because it listens
+            if not taken and _free(number) is not None:
                 break
         else:
             raise PipelineError(

@@ -21,6 +21,7 @@ from pipeline.cube import open_cube
 from pipeline.cube_commit import cube_path
 from pipeline.errors import PipelineError
 from pipeline.files import sync_folder, write_atomic
+from pipeline.locks import take_lock
 from pipeline.predictions import predictions_of_other_cubes
 from pipeline.pruned import read_pruned
 from pipeline.recording import open_folder, recordings_folder
@@ -133,9 +134,7 @@ def night(root: Path) -> Iterator[Night | None]:
             f"The data root {root} cannot be written ({error.strerror}); name a writable one with MAEPOSE_ROOT."
         ) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take_lock(lock):
             yield None
             return
         try:

@@ -105,8 +105,8 @@ def _refuse_other(path: Path, results: StudyResults) -> None:
         else rule
         for name, rule in asked.data_sets.items()
     }
-    everybody = tuple(sorted({person for name in asked.trained_sets for person in rules[name].people}))
-    filled = asked.model_copy(update={"people": asked.people or everybody, "data_sets": rules})
+    filled = asked.model_copy(update={"data_sets": rules})
+    filled = filled.model_copy(update={"people": asked.people or filled.everybody})
     fields = StudyConfig.model_fields.items()
     apart = [field.alias or name for name, field in fields if getattr(filled, name) != getattr(ran, name)]
     if apart:

@@ -101,9 +101,7 @@ def evaluate(results: StudyResults) -> Evaluation:
         by_bin=measured.by_bin,
         methods=method_table(results.config),
         ours=results.config.our_row,
-        people=tuple(
-            sorted({one for name in results.config.trained_sets for one in results.config.data_sets[name].people})
-        ),
+        people=results.config.everybody,
         titles={name: rule.title or name for name, rule in results.config.data_sets.items()},
         simulated={name: bool(simulated[name]) for name in results.config.data_sets if name in simulated.index},
         scale_source=measured.scale_source,

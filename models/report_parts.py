@@ -29,10 +29,11 @@ def asked_in_words(config: StudyConfig) -> str:
 def findings(evaluation: Evaluation) -> list[str]:
     """One sentence a data set and modality: ours against the best baseline; then the floors that beat networks."""
     said = []
+    whole = main_contest(evaluation)
     for panel in panels(evaluation):
         there = panel.of(evaluation.values)
         known = set(there.loc[there["split"].eq("person"), "method"])
-        contest = main_contest(evaluation).among(known)
+        contest = whole.among(known)
         ours, baselines = contest.ours, [name for name in contest.rivals if name in known]
         if ours not in known:
             continue

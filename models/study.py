@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from models.config import Frozen, Method, Modality
 from models.presets import Preset, preset
 from pipeline.errors import PipelineError
-from pipeline.files import write_atomic
+from pipeline.files import write_changed
 from pipeline.manifest import ID_PATTERN
 
 StudyModality = Literal["rd", "ra", "dual"]
@@ -124,6 +124,11 @@ class StudyConfig(Frozen):
         """Data sets with folds of their own."""
         return tuple(name for name in self.data_sets if name not in self.test_only)
 
+    @property
+    def everybody(self) -> tuple[str, ...]:
+        """People of the data sets with folds, of a resolved study, held out or not."""
+        return tuple(sorted({person for name in self.trained_sets for person in self.data_sets[name].people}))
+
     def tested_sets(self, trained_on: str) -> tuple[str, ...]:
         """Where a model trained on that data set is tested: there first."""
         return (trained_on, *(pair.tested_on for pair in self.zero_shot if pair.trained_on == trained_on))
@@ -200,17 +205,10 @@ class _Once(yaml.SafeLoader):
 
 
 def write_study(path: Path, config: StudyConfig) -> None:
-    """Write a study as `read_study` reads it, in one atomic step; a file that says so already is left alone."""
+    """Write a study as `read_study` reads it; as `pipeline.files.write_changed`."""
     said = config.model_dump(mode="json", exclude_defaults=True, by_alias=True)
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=120)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists() or path.read_bytes() != text.encode():
-            write_atomic(path, text)
-    except OSError as error:
-        raise PipelineError(
-            f"{path} cannot be written ({error.strerror}); make room or choose another root."
-        ) from error
+    write_changed(path, text)
 
 
 def _switched(begun: Preset, switches: Switches, where: str) -> Preset:

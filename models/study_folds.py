@@ -175,13 +175,13 @@ def resolve(root: Path, config: StudyConfig) -> StudyData:
         one = twice["id"].iloc[0]
         both = " and ".join(twice.loc[twice["id"] == one, "data_set"])
         raise PipelineError(f"The recording {one} is in the data sets {both}; tell them apart by a longer prefix.")
-    everybody = sorted({person for name in config.trained_sets for person in rules[name].people})
+    filled = config.model_copy(update={"data_sets": rules})
+    everybody = filled.everybody
     if strangers := [person for person in config.people if person not in everybody]:
         raise PipelineError(
             f"people: {strangers[0]} is in no data set that is trained on; there are {', '.join(everybody)}."
         )
-    filled = config.model_copy(update={"data_sets": rules, "people": config.people or tuple(everybody)})
-    return StudyData(root, filled, whole)
+    return StudyData(root, filled.model_copy(update={"people": config.people or everybody}), whole)
 
 
 def who_does_what(root: Path, recording_id: str) -> list[object]:

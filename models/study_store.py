@@ -28,7 +28,7 @@ from models.config import Frozen
 from models.study import StudyConfig, read_study
 from models.study_units import Unit, asked, units
 from pipeline.errors import PipelineError
-from pipeline.files import write_atomic
+from pipeline.files import write_atomic, write_changed
 
 PLACE_STEP, METRE_STEP = 2.0**-17, 2.0**-13
 
@@ -143,16 +143,8 @@ def truth_path(folder: Path, data_set: str) -> Path:
 
 
 def write_keys(folder: Path, keys: dict[str, str]) -> None:
-    """Write which key each unit's predictions need, by its name; a file that says so already is left alone."""
-    path, text = folder / "keys.json", json.dumps(keys, indent=0)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists() or path.read_text() != text:
-            write_atomic(path, text)
-    except OSError as error:
-        raise PipelineError(
-            f"{path} cannot be written ({error.strerror}); make room or choose another root."
-        ) from error
+    """Write which key each unit's predictions need, by its name; as `pipeline.files.write_changed`."""
+    write_changed(folder / "keys.json", json.dumps(keys, indent=0))
 
 
 def read_keys(folder: Path) -> dict[str, str] | None:

@@ -12,9 +12,8 @@ from pipeline.errors import PipelineError
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Replace `path` by `data` in one step that survives a power cut: temporary file, fsync, rename, fsync of the folder."""
-    temporary = path.with_name(
-        f".{path.name}.tmp-{secrets.token_hex(8)}"
-    )  # machines that share a disk share process ids
+    # by chance: machines that share a disk share process ids
+    temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
     try:
         with temporary.open("wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
@@ -24,6 +23,18 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_changed(path: Path, text: str) -> None:
+    """Write `text` in one atomic step, with its folder; a file that says so already is left alone. PipelineError as it fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_bytes() != text.encode():
+            write_atomic(path, text)
+    except OSError as error:
+        raise PipelineError(
+            f"{path} cannot be written ({error.strerror}); make room or choose another root."
+        ) from error
 
 
 def write_report(path: Path, report: BaseModel) -> None:

@@ -193,9 +193,8 @@ def waveform_config(root: Path, name: str) -> RadarConfig:
     if name in PRESETS:
         return parse_cfg(write_cfg(PRESETS[name]), name)
     path = root / name
-    as_written = ".." not in Path(name).parts and path.is_relative_to(
-        root
-    )  # a link that somebody laid there is followed
+    # as it is written: a link that somebody laid there is followed
+    as_written = ".." not in Path(name).parts and path.is_relative_to(root)
     if not as_written and not path.resolve().is_relative_to(root.resolve()):
         raise PipelineError(
             f"Waveform {name!r} lies outside the data root {root}; copy the .cfg into it, or link it there."
