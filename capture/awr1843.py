@@ -152,12 +152,10 @@ class RadarClient:
 
     def _exchange(self, line: str, number: int | None = None, timeout_s: float | None = None) -> Reply:
         """`send_line`, again where noise on the wire reached the radar instead of the line."""
-        command = line.split(" ", 1)[0]
         for _ in range(_RETRIES + 1):
             reply = self.send_line(line, timeout_s)
             garbled = self._echoes and not reply.echoed and reply.outcome != "nothing"
-            misread = reply.outcome == "unknown command" and f"'{command}'" not in reply.words and garbled
-            if not misread:
+            if not (garbled and _misread(reply, line)):
                 break
         if garbled:
             raise PipelineError(
@@ -179,10 +177,18 @@ class RadarClient:
 
     # --- the port ----------------------------------------------------------------------------------------------------
     def _identify(self, baud: int) -> Firmware:
-        version = self.send_line("version")
-        self._echoes = version.echoed
-        listing = self.send_line("help")
-        return recognise(version.words, listing.words, self.send_line("cfarCfg"), baud)
+        version, listing, probe = self._first_words("version"), self._first_words("help"), self._first_words("cfarCfg")
+        return recognise(version.words, listing.words, probe, baud)
+
+    def _first_words(self, line: str) -> Reply:
+        """`send_line`, again where nothing or another line was heard; a radar that echoes one line echoes all."""
+        for _ in range(_RETRIES + 1):
+            reply = self.send_line(line)
+            self._echoes = self._echoes or reply.echoed
+            if reply.outcome != "nothing" and not _misread(reply, line):
+                break
+            self._drain()
+        return reply
 
     def _prompted(self, tries: int) -> bool:
         """Whether an empty line, which also ends any half a line left by others, brings the prompt."""
@@ -228,6 +234,11 @@ class RadarClient:
         return PipelineError(
             f"The radar's serial port {self.port} went away ({error}); plug it in again and start over."
         )
+
+
+def _misread(reply: Reply, line: str) -> bool:
+    """Whether the radar says it does not know a command, and not the one that `line` begins with."""
+    return reply.outcome == "unknown command" and f"'{line.split(' ', 1)[0]}'" not in reply.words
 
 
 def _place(line: str, number: int | None) -> str:

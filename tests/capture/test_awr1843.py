@@ -205,7 +205,8 @@ class ScriptedDevice:
         tty.setraw(slave)
         self.port, self._slave, self.seen = os.ttyname(slave), slave, []
         self._replies, self._echo = replies, echo
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         line = b""
@@ -226,7 +227,8 @@ class ScriptedDevice:
             os.write(self.master, (echo + answer.removeprefix(b"RAW")) + (b"" if raw else b"mmwDemo:/>"))
 
     def close(self) -> None:
-        os.close(self._slave)
+        os.close(self._slave)  # reading the other end fails from now on, and so ends the thread,
+        self._thread.join(10.0)  # which must be gone before another device gets the same descriptor
         os.close(self.master)
 
 
@@ -262,6 +264,19 @@ def test_a_line_that_stays_garbled_or_was_obeyed_garbled_is_an_error(scripted):
         pytest.raises(PipelineError, match=r"line 1, `frameCfg 0 1 64 .* garbled"),
     ):
         radar.send_config("frameCfg 0 1 64 0 100 1 0")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [b"RAW", b"RAWxersion\r\n'xersion' is not recognized as a CLI command\nmmwDemo:/>"],
+    ids=["silent", "garbled"],
+)
+def test_a_radar_that_misses_the_very_first_line_is_recognised_and_known_to_echo(scripted, first):
+    device = scripted({"version": [first, *VERSION["version"]], "frameCfg": [b"RAWframeCfg 9\r\nDone\nmmwDemo:/>"]})
+    with RadarClient(device.port, timeout_s=0.5) as radar:
+        assert radar.firmware.sdk_version == "03.05.00.04"
+        with pytest.raises(PipelineError, match="garbled"):
+            radar.send_config("frameCfg 0")
 
 
 def test_noise_before_the_echo_prompts_twice_and_a_lost_prompt_do_no_harm(scripted):
