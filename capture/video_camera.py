@@ -72,11 +72,12 @@ class VideoFile(CameraSource):
         frame, taken_s = self._held
         if not self._pace.due(taken_s, timeout_s):
             return None
+        received_ns = time.monotonic_ns()
         self._held = None
         return CameraFrame(
             stream=STREAM_COLOR,
             picture=frame.to_ndarray(format="rgb24"),
-            received_ns=time.monotonic_ns(),
+            received_ns=received_ns,
             timestamp_ms=taken_s * 1000,
             domain=DOMAIN_NONE,
             frame_number=self._count,

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from capture.simulator.rig import SimulatedRig
 from pipeline.cfg_text import write_cfg
 from pipeline.packets import PACKET_RECORD, missing_ranges
 from pipeline.waveform import Waveform
+
+SO_TIMESTAMPNS = 35  # which Python 3.11 has no name for
 
 SMALL = Waveform(
     name="small",
@@ -34,7 +37,7 @@ assert SMALL.frame_bytes % 1456  # frames end inside packets
 
 @dataclass(frozen=True)
 class Datagram:
-    monotonic_s: float
+    arrived_s: float  # CLOCK_REALTIME, by the kernel: a reader that was kept from the processor changes nothing
     sender: tuple[str, int]
     data: bytes
 
@@ -47,6 +50,7 @@ class DataPort:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.socket.bind(("127.0.0.1", 0))
         self.socket.settimeout(0.05)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.port = self.socket.getsockname()[1]
         self.datagrams: list[Datagram] = []
         self._closed = False
@@ -64,8 +68,9 @@ class DataPort:
     def _read(self) -> None:
         while not self._closed:
             with contextlib.suppress(TimeoutError):
-                data, sender = self.socket.recvfrom(4096)
-                self.datagrams.append(Datagram(time.monotonic(), sender, data))
+                data, ((_, _, stamp), *_), _, sender = self.socket.recvmsg(4096, 64)
+                seconds, nanoseconds = struct.unpack("qq", stamp)
+                self.datagrams.append(Datagram(seconds + nanoseconds / 1e9, sender, data))
 
     def settle(self) -> list[Datagram]:
         """What has come, once nothing more does."""

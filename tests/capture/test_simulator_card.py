@@ -118,7 +118,7 @@ def test_the_stream_is_the_simulated_frames_and_its_tail_comes_two_seconds_later
     assert [sequence for sequence, _ in headers] == list(range(1, len(datagrams) + 1))
     assert {len(datagram.data) for datagram in datagrams[:-1]} == {1456 + DATA_HEADER_BYTES}
     assert len(datagrams[-1].data) == total % 1456 + DATA_HEADER_BYTES
-    assert datagrams[-1].monotonic_s - datagrams[-2].monotonic_s > 2.0 / speed * 0.95
+    assert datagrams[-1].arrived_s - datagrams[-2].arrived_s > 2.0 / speed * 0.95
     assert (truth.frames, truth.packets, truth.stream_bytes) == (5, len(datagrams), total)
     assert {datagram.sender[0] for datagram in datagrams} == {"127.0.0.2"}
 
@@ -127,11 +127,11 @@ def test_frames_come_at_their_period_in_real_time():
     w = finite(6)
     with connected() as wires:
         wires.arm(w)
+        begin = time.time()
         wires.radar.start()
-        begin = time.monotonic()
-        while len(wires.data.datagrams) < 6 * w.frame_bytes // 1456 and time.monotonic() < begin + 10:
+        while len(wires.data.datagrams) < 6 * w.frame_bytes // 1456 and time.time() < begin + 10:
             time.sleep(0.005)
-        last = wires.data.datagrams[-1].monotonic_s
+        last = wires.data.datagrams[-1].arrived_s
     assert last - begin > 5 * w.frame_period_s
 
 
@@ -139,10 +139,11 @@ def test_the_packet_delay_limits_the_rate():
     w = finite(1, samples=100, loops=128, sample_rate_ksps=6000, tx_order=(1, 3), period_ms=50.0)
     with connected() as wires:
         wires.arm(w, delay_us=500)
+        begin = time.time()
         wires.radar.start()
         wires.wait_status()
         datagrams = wires.data.settle()
-    seconds = datagrams[-2].monotonic_s - datagrams[0].monotonic_s
+    seconds = datagrams[-2].arrived_s - begin
     assert w.chirps_per_frame * w.chirp_period_s < 0.02  # what the radar needs
     assert seconds > 0.9 * (len(datagrams) - 2) * 450e-6  # what the card makes of it
 
@@ -158,7 +159,8 @@ def test_as_fast_as_the_receiver_takes_it_nothing_is_lost_in_a_small_buffer():
 
 
 def test_record_stop_in_mid_frame_cuts_at_a_chirp_and_sends_the_rest_at_once():
-    w = finite(0, loops=255, period_ms=100.0)
+    w = finite(0, loops=255, idle_time_us=200.0, period_ms=120.0)
+    assert w.chirps_per_frame * w.chirp_period_s > 0.95 * w.frame_period_s  # nearly always in mid-frame
     chirp_bytes = w.samples * w.rx_count * 4
     with connected() as wires:
         wires.arm(w)
@@ -349,12 +351,16 @@ def test_counters_wrap_as_on_a_card_that_ran_for_long():
 def test_a_stall_holds_everything_back_and_loses_nothing():
     w = finite(40)
     with connected(faults=FaultPlan(stalls=((0.4, 0.4),))) as wires:
-        wires.arm(w)
+        wires.radar.send_config(write_cfg(w))
+        wires.card.configure_fpga()
+        wires.card.configure_packets()
+        begin = time.time()
+        wires.card.record_start()
         wires.radar.start()
         wires.wait_status()
         datagrams = wires.data.settle()
-    times = np.array([datagram.monotonic_s for datagram in datagrams[:-1]])
-    assert np.diff(times).max() > 0.3
+    early = sum(len(datagram.data) for datagram in datagrams if datagram.arrived_s < begin + 0.8)
+    assert early <= 0.4 / w.frame_period_s * w.frame_bytes * 1.01  # of the 0.8 s, what came in the first 0.4
     assert place(datagrams, 40 * w.frame_bytes)[1] == []
 
 
