@@ -92,7 +92,7 @@ def test_a_camera_that_does_not_come_back_is_given_up_and_the_session_goes_on(fo
     assert result.ok
     assert any("did not come back in 2 tries" in note for note in result.notes)
     with ColorReader(folder) as color:
-        assert len(color) == result.counters["camera_color_frames"] > 5
+        assert len(color) == result.counters["camera_color_frames"] > 1
     assert told[-1].alive
 
 
@@ -109,7 +109,7 @@ def test_frozen_pictures_and_missing_depth_are_said_while_it_records(folder, hur
     records = read_camera_records(folder)
     frozen = (records["flags"] & FLAG_FROZEN) > 0
     assert frozen.sum() == result.counters["camera_color_frozen"] > 5
-    assert not frozen[:5].any()
+    assert not frozen[:2].any()
 
 
 def test_frames_that_are_lost_are_counted_one_by_one(folder, hurried):
