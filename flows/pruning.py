@@ -1,6 +1,5 @@
 """Removing what `flows.retention` says may go: under the locks of those who make it, whole or not at all. No Prefect in here."""
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,7 @@ from pipeline.cube import stored_config
 from pipeline.cube_commit import cube_path, cubes_folder, read_marker
 from pipeline.errors import PipelineError
 from pipeline.files import sync_folder
+from pipeline.locks import open_lock, take_lock
 from pipeline.pruned import PrunedCube, note_pruned
 from processing.cubes import cube_lock
 
@@ -107,5 +107,6 @@ def _nobody_at(locks: Path) -> Iterator[None]:
     """Hold every lock of a study; BlockingIOError where somebody holds one."""
     with ExitStack() as stack:
         for path in sorted(locks.iterdir()) if locks.is_dir() else []:
-            fcntl.flock(stack.enter_context(path.open("w")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not take_lock(stack.enter_context(open_lock(path))):
+                raise BlockingIOError(f"{path} is held by another process")
         yield

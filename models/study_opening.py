@@ -1,8 +1,8 @@
 """A study opened over its data: what each unit's predictions depend on, which are current, and who is at one."""
 
-import fcntl
+import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from models.study_units import STUDY_VERSION, Unit, asked, settings, study_folde
 from pipeline.cube import open_cube
 from pipeline.errors import PipelineError
 from pipeline.labels import labels_path
+from pipeline.locks import is_locked, open_lock, take_lock
 from pipeline.provenance import sha256_file, sha256_json
 
 
@@ -121,24 +122,22 @@ def _check_labelled(study: Study) -> None:
 @contextmanager
 def claimed(study: Study, name: str, *, wait: bool) -> Iterator[bool]:
     """Hold the lock `name` of a study while the block lasts; False where another process holds it and `wait` is not set."""
-    path = study.folder / "locks" / name
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("w")
-    except OSError as error:
-        raise PipelineError(
-            f"{path} cannot be written ({error.strerror}); make room or choose another root."
-        ) from error
-    with handle:
+    path = _lock_path(study, name)
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = stack.enter_context(open_lock(path))
+        except OSError as error:
+            raise PipelineError(
+                f"{path} cannot be written ({error.strerror}); make room or choose another root."
+            ) from error
+        yield take_lock(handle, math.inf if wait else 0.0)
 
 
 def is_claimed(study: Study, unit: Unit) -> bool:
     """Whether another process is at a unit right now."""
-    with claimed(study, unit.name, wait=False) as mine:
-        return not mine
+    return is_locked(_lock_path(study, unit.name))
+
+
+def _lock_path(study: Study, name: str) -> Path:
+    return study.folder / "locks" / name
