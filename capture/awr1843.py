@@ -187,7 +187,6 @@ class RadarClient:
             self._echoes = self._echoes or reply.echoed
             if reply.outcome != "nothing" and not _misread(reply, line):
                 break
-            self._drain()
         return reply
 
     def _prompted(self, tries: int) -> bool:

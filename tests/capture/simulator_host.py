@@ -1,7 +1,6 @@
 """The host's end of a simulated rig's wires for tests: plain sockets, the radar's driver, the card's client."""
 
 import contextlib
-import socket
 import struct
 import threading
 import time
@@ -12,12 +11,11 @@ import numpy as np
 
 from capture.awr1843 import RadarClient
 from capture.dca1000 import CardClient, decode_data_header
+from capture.receiver_socket import open_data_socket
 from capture.simulator.rig import SimulatedRig
 from pipeline.cfg_text import write_cfg
 from pipeline.packets import PACKET_RECORD, missing_ranges
 from pipeline.waveform import Waveform
-
-SO_TIMESTAMPNS = 35  # which Python 3.11 has no name for
 
 SMALL = Waveform(
     name="small",
@@ -46,11 +44,8 @@ class DataPort:
     """The host's data port, read by a thread for as long as the context lasts."""
 
     def __init__(self) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self.socket.bind(("127.0.0.1", 0))
+        self.socket = open_data_socket("127.0.0.1", 0, 4 << 20)
         self.socket.settimeout(0.05)
-        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.port = self.socket.getsockname()[1]
         self.datagrams: list[Datagram] = []
         self._closed = False
@@ -88,10 +83,13 @@ class Wires:
     card: CardClient
     data: DataPort
 
-    def arm(self, waveform: Waveform, delay_us: int = 5) -> None:
+    def configure(self, waveform: Waveform, delay_us: int = 5) -> None:
         self.radar.send_config(write_cfg(waveform))
         self.card.configure_fpga()
         self.card.configure_packets(delay_us=delay_us)
+
+    def arm(self, waveform: Waveform, delay_us: int = 5) -> None:
+        self.configure(waveform, delay_us)
         self.card.record_start()
 
     def wait_status(self, timeout_s: float = 60.0) -> int:

@@ -88,16 +88,16 @@ def test_a_camera_that_is_unplugged_is_found_again_and_the_gap_is_marked(folder,
 
 def test_a_camera_that_does_not_come_back_is_given_up_and_the_session_goes_on(folder, hurried, monkeypatch):
     monkeypatch.setattr(recording_module, "REOPEN_TRIES", 2)
-    told, result = record(folder, lambda progress: "try 2 of 2" in progress.problem, faults={"camera_unplug_s": 0.5})
+    told, result = record(folder, lambda progress: "try 2 of 2" in progress.problem, faults={"camera_unplug_s": 1.5})
     assert result.ok
     assert any("did not come back in 2 tries" in note for note in result.notes)
     with ColorReader(folder) as color:
-        assert len(color) == result.counters["camera_color_frames"] > 1
+        assert len(color) == result.counters["camera_color_frames"] > 5
     assert told[-1].alive
 
 
 def test_frozen_pictures_and_missing_depth_are_said_while_it_records(folder, hurried):
-    faults = {"camera_freeze_s": 0.3, "camera_no_depth": True}
+    faults = {"camera_freeze_s": 1.0, "camera_no_depth": True}
 
     def until(progress):
         return "it is frozen" in progress.problem and "depth does not" in progress.problem
@@ -109,7 +109,7 @@ def test_frozen_pictures_and_missing_depth_are_said_while_it_records(folder, hur
     records = read_camera_records(folder)
     frozen = (records["flags"] & FLAG_FROZEN) > 0
     assert frozen.sum() == result.counters["camera_color_frozen"] > 5
-    assert not frozen[:2].any()
+    assert not frozen[:5].any()
 
 
 def test_frames_that_are_lost_are_counted_one_by_one(folder, hurried):

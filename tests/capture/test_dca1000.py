@@ -342,7 +342,7 @@ def test_silence_ends_after_the_retries_with_a_sentence() -> None:
             PipelineError, match=r"did not answer SYSTEM_CONNECT \(3 times, 0.05 s each\): check the card's"
         ):
             client.system_connect()
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 1
         assert len(responder.seen) == 3
 
 

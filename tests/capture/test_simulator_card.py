@@ -351,9 +351,7 @@ def test_counters_wrap_as_on_a_card_that_ran_for_long():
 def test_a_stall_holds_everything_back_and_loses_nothing():
     w = finite(40)
     with connected(faults=FaultPlan(stalls=((0.4, 0.4),))) as wires:
-        wires.radar.send_config(write_cfg(w))
-        wires.card.configure_fpga()
-        wires.card.configure_packets()
+        wires.configure(w)
         begin = time.time()
         wires.card.record_start()
         wires.radar.start()
