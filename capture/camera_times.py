@@ -118,7 +118,8 @@ def _stream(
     if len(records) and not np.isfinite(device_s).any():  # no clock of its own: arrival is all there is
         host_s = received_s.copy()
     else:
-        for frames in _stretches(device_s, received_s, number, (records["flags"] & FLAG_REOPENED) > 0, period_s):
+        reopened = (records["flags"] & FLAG_REOPENED) > 0
+        for frames in _stretches(device_s / speed, received_s, number, reopened, period_s):
             stamp_s = _readout_seconds(records, device_s, period_s)
             try:
                 line = _floor(stamp_s[frames], received_s[frames], speed)
@@ -184,7 +185,8 @@ def _stretches(
     reopened: Bool[np.ndarray, " frame"],
     period_s: float,
 ) -> list[Int64[np.ndarray, " member"]]:
-    """Frames of one clock each. A clock was set anew where it leaps and neither arrival nor the frame's number does.
+    """Frames of one clock each, `device_s` in the host's seconds. A clock was set anew where it leaps and neither arrival nor
+    the frame's number does.
 
     A host that slept makes arrival leap and not the clock, a camera that paused makes both: neither cuts.
     """

@@ -74,7 +74,7 @@ class CameraTruth:
     depth_sent: int = 0
     color_dropped: int = 0
     depth_dropped: int = 0
-    behind: int = 0  # left out because this machine could not draw them in time
+    behind: int = 0  # left out because this machine could not draw them in time; the cable tells of them
 
 
 def simulated_intrinsics(width: int, height: int) -> Intrinsics:
@@ -117,6 +117,8 @@ class SimulatedRealSense:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._frozen: Picture | None = None
+        self._drawing_s = 0.0  # true time that the latest picture took
+        self._unsaid_s: list[float] = []  # true time of exposures' starts that the cable has not carried yet
         self._gone_s: float | None = None  # true time at which the cable is pulled, fixed by the first frame
         self._restarted = False
         self._late_until_s: float | None = (
@@ -186,11 +188,21 @@ class SimulatedRealSense:
                 if self._stop.is_set():
                     return
                 self._listen(cable)
-                grid += 1
-                late = int((self.now_s() - self._exposure_s(grid) - DELIVERY_S) * self.rate_hz)
-                if late > 2:  # as a camera whose host does not fetch its frames
-                    self.truth.behind += late
-                    grid += late
+                grid += 1 + self._left_out(grid + 1)
+
+    def _left_out(self, grid: int) -> int:
+        """How many exposures from `grid` on this machine is too slow to draw; theirs is the fate of frames nobody fetches.
+
+        Late frames would not do: what is more than a period late looks like the next one, and a camera sends none so late.
+        """
+        ready_s, count = self.now_s() + self._drawing_s, 0
+        if ready_s < self._exposure_s(grid + 1) + DELIVERY_S:
+            return 0
+        while self._exposure_s(grid + count) + DELIVERY_S < ready_s:
+            self._unsaid_s.append(self._exposure_s(grid + count) - EXPOSURE_S / 2)
+            count += 1
+        self.truth.behind += count
+        return count
 
     def _expose(self, device: "_Device", grid: int, number: int, exposed_s: float, cable: socket.socket) -> None:
         faults, truth = self.faults, self.truth
@@ -202,13 +214,18 @@ class SimulatedRealSense:
         elif lose_depth:
             truth.depth_dropped += 1
         truth.color_dropped += lose_color
+        began_s = self.now_s()
         picture = None if lose_color and lose_depth else self._picture(number, exposed_s)
+        self._drawing_s = self.now_s() - began_s
         truth.exposures += 1
+        self._unsaid_s.append(exposed_s - EXPOSURE_S / 2)
         if self.order.sync_cable and not faults.camera_no_depth:
-            if not self._wait_until(exposed_s - EXPOSURE_S / 2):
+            if not self._wait_until(self._unsaid_s[-1]):
                 return
-            with contextlib.suppress(OSError):  # nobody listens yet, or any more
-                cable.sendto(f"{exposed_s - EXPOSURE_S / 2:.9f}".encode(), self.order.sync_cable)
+            for start_s in self._unsaid_s:
+                with contextlib.suppress(OSError):  # nobody listens yet, or any more
+                    cable.sendto(f"{start_s:.9f}".encode(), self.order.sync_cable)
+        self._unsaid_s.clear()
         if not self._wait_until(exposed_s + DELIVERY_S + jitter) or picture is None:
             return
         sensor_us = round(self.clock.reading_s(exposed_s) * 1e6)

@@ -142,9 +142,10 @@ def test_align_writes_what_can_be_read_back_and_leaves_a_sealed_recording_alone(
     assert (folder / "sync.parquet").read_bytes() == before
 
 
+@pytest.mark.parametrize("drop_camera", [0.05, 0.6])
 @pytest.mark.parametrize("speed", [0.5, 4.0])
-def test_a_simulated_rig_whose_clock_runs_at_another_speed_than_the_walls(speed, tmp_path):
-    session = with_seed(replace(HARD, edges=True, seconds=20), 3)
+def test_a_simulated_rig_whose_clock_runs_at_another_speed_than_the_walls(speed, drop_camera, tmp_path):
+    session = with_seed(replace(HARD, edges=True, seconds=20, drop_camera=drop_camera), 3)
     truth = play(session)
     begin_ns = 5_000_000_000_000
 
@@ -166,13 +167,14 @@ def test_a_simulated_rig_whose_clock_runs_at_another_speed_than_the_walls(speed,
     table, report = alignment_of(folder)
     assert report.mode == "board"
     assert report.camera_edges
-    assert not any("crystal" in reason or "faster than" in reason for reason in report.reasons)
+    assert not any("crystal" in reason or "faster than" in reason or "set anew" in reason for reason in report.reasons)
     sure = table[(table["status"] != "ambiguous") & (table["radar_frame"] >= 0)]
     assert (truth.pulse_of_frame[sure["radar_frame"]] == sure["pulse"]).all()
     seen = sure[sure["color_frame"] >= 0]
     off_s = truth.color_s[seen["color_frame"]] - truth.pulse_s[seen["pulse"]] - ACTIVE_S / 2
     assert np.abs(off_s / speed - seen["color_offset_s"]).max() < 1e-3
-    assert len(seen) > 130
+    nearest_s = np.abs(truth.color_s - (truth.pulse_s[sure["pulse"]] + ACTIVE_S / 2)[:, None]).min(1)
+    assert len(seen) >= (nearest_s < 0.5 / 30).sum() > (130 if drop_camera < 0.1 else 50)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from capture.realsense_camera import RealSenseCamera
 from capture.realsense_library import import_realsense
 from capture.realsense_profiles import attached_device, choose_profiles, played_device, stream_intrinsics
 from capture.simulator.camera import Camera
-from capture.simulator.realsense import EXPOSURE_S, SimulatedCameraOrder, SimulatedRealSense, true_joints
+from capture.simulator.realsense import DELIVERY_S, EXPOSURE_S, SimulatedCameraOrder, SimulatedRealSense, true_joints
 from capture.simulator.shown import Act, SceneOrder, shown
 from capture.simulator.sync_cable import CableEnd
 from pipeline.camera_frames import DOMAIN_HARDWARE_CLOCK, DOMAIN_SYSTEM_TIME, STREAM_COLOR, STREAM_DEPTH
@@ -151,6 +151,26 @@ def test_a_cable_carries_each_depth_exposure_and_says_when_the_scene_began():
     assert starts
     assert all(min(abs(edge - start) for edge in edges) < 1e-5 for start in starts)
     assert len(edges) >= len({frame.frame_number for frame in frames})
+
+
+def test_what_a_machine_is_too_slow_to_draw_is_left_out_rather_than_late_and_the_cable_tells_of_it():
+    edges: list[float] = []
+    with CableEnd(edges.append, lambda: 0.0) as cable:
+        camera, source = simulated(
+            sync_cable=("127.0.0.1", cable.port), speed=8.0
+        )  # drawing takes longer than a period
+        source.open()
+        frames = read_frames(source, 60)
+        source.close()
+        assert camera.truth.behind > 0
+        taken_s = np.array([camera.clock.true_s(frame.sensor_timestamp_us * 1e-6) for frame in frames])
+        deadline = time.monotonic() + 30
+        while edges[-1] < taken_s[-1] - EXPOSURE_S and time.monotonic() < deadline:
+            time.sleep(0.01)
+    np.testing.assert_allclose(np.diff(edges), 1 / 30, atol=1e-6)  # every exposure, drawn or not, in order
+    assert (np.diff([frame.frame_number for frame in frames if frame.stream == STREAM_DEPTH]) > 1).any()
+    arrived_s = np.array([frame.received_ns / 1e9 - camera.order.rig_origin_monotonic_s for frame in frames])
+    assert (arrived_s * camera.order.speed - taken_s).min() < DELIVERY_S + 1 / 30
 
 
 def test_a_recording_of_librealsense_plays_through_the_driver(tmp_path):
