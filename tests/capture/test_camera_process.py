@@ -109,10 +109,10 @@ def test_frozen_pictures_and_missing_depth_are_said_while_it_records(folder, hur
     records = read_camera_records(folder)
     frozen = (records["flags"] & FLAG_FROZEN) > 0
     assert frozen.sum() == result.counters["camera_color_frozen"] > 5
-    assert not frozen[:5].any()
+    assert (records["frame_number"][frozen] > 30).all()  # not in the first second
 
 
-def test_frames_that_are_lost_are_counted_one_by_one(folder, hurried):
+def test_frames_that_are_lost_are_counted_one_by_one(folder):
     source_frames = {"camera_drop": 0.3, "seed": 4}
     _, result = record(folder, lambda progress: progress.color_frames >= 30, faults=source_frames)
     records = read_camera_records(folder)
