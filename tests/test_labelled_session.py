@@ -5,7 +5,7 @@ from capture.simulator.shown import Act, SceneOrder
 
 
 def test_labels_of_a_session_lie_where_the_simulated_person_truly_was(tmp_path):
-    recording = record(tmp_path, "p01", "arm-raise", 3.0, people=1, seed=0)
+    recording = record(tmp_path, "p01", "arm-raise", 3.0, people=1, seed=0, speed=0.5)
     scene = SceneOrder(seed=0, participant="p01", acts=(Act(action="arm-raise", start_s=0.0, stop_s=3.0),))
     score = score_session(tmp_path, recording, scene)
     assert score.frames >= 10

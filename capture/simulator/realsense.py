@@ -19,6 +19,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -117,7 +118,7 @@ class SimulatedRealSense:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._frozen: Picture | None = None
-        self._drawing_s = 0.0  # true time that the latest picture took
+        self._drawings_s = deque([0.0], maxlen=3)  # true time that the latest pictures took
         self._unsaid_s: list[float] = []  # true time of exposures' starts that the cable has not carried yet
         self._gone_s: float | None = None  # true time at which the cable is pulled, fixed by the first frame
         self._restarted = False
@@ -195,7 +196,7 @@ class SimulatedRealSense:
 
         Late frames would not do: what is more than a period late looks like the next one, and a camera sends none so late.
         """
-        ready_s, count = self.now_s() + self._drawing_s, 0
+        ready_s, count = self.now_s() + min(self._drawings_s), 0
         if ready_s < self._exposure_s(grid + 1) + DELIVERY_S:
             return 0
         while self._exposure_s(grid + count) + DELIVERY_S < ready_s:
@@ -216,7 +217,8 @@ class SimulatedRealSense:
         truth.color_dropped += lose_color
         began_s = self.now_s()
         picture = None if lose_color and lose_depth else self._picture(number, exposed_s)
-        self._drawing_s = self.now_s() - began_s
+        if picture is not None:
+            self._drawings_s.append(self.now_s() - began_s)
         truth.exposures += 1
         self._unsaid_s.append(exposed_s - EXPOSURE_S / 2)
         if self.order.sync_cable and not faults.camera_no_depth:

@@ -88,7 +88,7 @@ def test_a_camera_that_is_unplugged_is_found_again_and_the_gap_is_marked(folder,
 
 def test_a_camera_that_does_not_come_back_is_given_up_and_the_session_goes_on(folder, hurried, monkeypatch):
     monkeypatch.setattr(recording_module, "REOPEN_TRIES", 2)
-    told, result = record(folder, lambda progress: "try 2 of 2" in progress.problem, faults={"camera_unplug_s": 1.5})
+    told, result = record(folder, lambda progress: "try 2 of 2" in progress.problem, faults={"camera_unplug_s": 3.0})
     assert result.ok
     assert any("did not come back in 2 tries" in note for note in result.notes)
     with ColorReader(folder) as color:
