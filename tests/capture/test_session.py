@@ -52,7 +52,8 @@ def root(tmp_path: Path) -> Path:
 def _rig(**changes: object) -> RigSettings:
     simulator = {name: changes.pop(name) for name in ("faults", "clocks", "speed") if name in changes}
     fields = {"waveform": "small.cfg", "reserve_bytes": 1_000_000, "simulator": {"firmware": "mmwDemo", **simulator}}
-    camera = {"width": 320, "height": 240, **dict(changes.pop("camera", {}))}  # type: ignore[arg-type]
+    # 15 pictures a second: each moment has one near it, and a slow machine draws them all.
+    camera = {"width": 320, "height": 240, "rate_hz": 15, **dict(changes.pop("camera", {}))}  # type: ignore[arg-type]
     return RigSettings.model_validate(fields | {"camera": camera} | changes)
 
 
@@ -158,7 +159,7 @@ def test_without_camera_and_with_a_silent_board_the_radar_is_recorded_and_both_a
 
 
 def test_a_killed_recorder_leaves_a_session_that_recovers_with_its_alignment(root):
-    handle = launch(root, CaptureRequest(seconds=60), _rig())
+    handle = launch(root, CaptureRequest(seconds=60), _rig(speed=SPEED))
     deadline = time.monotonic() + 240
     while handle.progress().color_frames < 45 or handle.progress().frames < 20:
         assert time.monotonic() < deadline, handle.progress()
