@@ -173,6 +173,7 @@ class SimulatedRealSense:
         with contextlib.ExitStack() as stack:
             cable = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             cable.setblocking(False)
+            self._unsaid_s.clear()  # the cable was pulled before those
             if self._late_until_s is None:
                 self._late_until_s = self.now_s() + self.faults.camera_late_s
             start_s = max(self.now_s(), self._late_until_s)

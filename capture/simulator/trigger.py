@@ -248,8 +248,7 @@ class SimulatedTriggerBoard:
             return
         if self.clock.now_s() >= self._first_run_s + after_s:
             self._rebooted = True
-            self._hardware.pulse_until(self.clock.now_s())  # at least those that the protocol has just told of
-            self._hardware.forget()
+            self._hardware.halt()  # what the protocol has just told of pulses first
             time.sleep(_RESTART_S)
             self.read()  # what came while it was down is lost
             self._hardware, self._protocol = self._boot(self.device_clock.reading_s(self.clock.now_s()))

@@ -156,9 +156,8 @@ def test_a_cable_carries_each_depth_exposure_and_says_when_the_scene_began():
 def test_what_a_machine_is_too_slow_to_draw_is_left_out_rather_than_late_and_the_cable_tells_of_it():
     edges: list[float] = []
     with CableEnd(edges.append, lambda: 0.0) as cable:
-        camera, source = simulated(
-            sync_cable=("127.0.0.1", cable.port), speed=8.0
-        )  # drawing takes longer than a period
+        # At this speed drawing takes longer than a period.
+        camera, source = simulated(sync_cable=("127.0.0.1", cable.port), speed=8.0)
         source.open()
         frames = read_frames(source, 60)
         source.close()

@@ -18,7 +18,7 @@ from capture.session import CaptureRequest, launch
 from capture.simulator.clock import DeviceClock
 from capture.simulator.faults import FaultPlan
 from capture.simulator.rig import reaches_radar
-from pipeline.camera_frames import FLAG_FROZEN, STREAM_COLOR, STREAM_DEPTH, read_camera_records
+from pipeline.camera_frames import STREAM_COLOR, STREAM_DEPTH, read_camera_records
 from pipeline.camera_reader import ColorReader, depth_records
 from pipeline.cfg_text import write_cfg
 from pipeline.errors import PipelineError
@@ -193,7 +193,7 @@ def test_a_killed_recorder_leaves_a_session_that_recovers_with_its_alignment(roo
             id="camera unplugged, board restarts",
         ),
         pytest.param(
-            {"camera_freeze_s": 5, "trigger_rate": 1.1, "trigger_garbage": 0.1},
+            {"camera_freeze_s": 7, "trigger_rate": 1.1, "trigger_garbage": 0.1},
             (
                 r"\d+ colour frames are bit for bit the one before",
                 "pulsed at 11.000 Hz .* 10 Hz were asked for",
@@ -211,7 +211,7 @@ def test_a_killed_recorder_leaves_a_session_that_recovers_with_its_alignment(roo
 )
 def test_what_goes_wrong_mid_session_is_said_and_the_rest_is_kept(root, faults, sentences):
     speed = SPEED if "trigger_rate" in faults else 1.0  # where half of the pulses are missed, each picture counts
-    handle = launch(root, CaptureRequest(seconds=5), _rig(faults=faults, speed=speed))
+    handle = launch(root, CaptureRequest(seconds=8), _rig(faults=faults, speed=speed))
     end = handle.wait(240)
     assert (end.state, end.status) == ("done", "success"), end.message
     assert end.warnings or "trigger_rate" in faults
@@ -221,10 +221,7 @@ def test_what_goes_wrong_mid_session_is_said_and_the_rest_is_kept(root, faults, 
     said = " ".join(recording.manifest.notes)
     for sentence in sentences:
         assert re.search(sentence, said), said
-    pictures = read_camera_records(recording.folder)
-    usable = (pictures["received_ns"] > recording.frame_time_ns()[0]) & (pictures["flags"] & FLAG_FROZEN == 0)
-    # How long the camera runs before the radar starts depends on this machine, and so does what is left of its good time.
-    if "camera_unplug_s" not in faults and usable.sum() > 30:
+    if "camera_unplug_s" not in faults:  # how long the camera runs before the radar starts depends on this machine
         assert (read_sync(recording.folder)[0]["status"] == "ok").any()
     with ColorReader(recording.folder) as color:
         assert len(color) > 0
